@@ -1,0 +1,1 @@
+"""The trainable captioner, other captioners, recaptioning, caption checks and prompt expansion."""

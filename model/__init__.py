@@ -1,0 +1,1 @@
+"""Codec, diffusion transformer, packing, trainer, sampler and editing."""
