@@ -13,7 +13,6 @@ import json
 import sys
 import types
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -105,7 +104,6 @@ def fingerprint(*parts: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-@cache
 def _hints(cls: Any) -> dict[str, Any]:
     return get_type_hints(cls)
 

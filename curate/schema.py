@@ -221,7 +221,7 @@ CLIPS = TableSchema(
         Column(
             "camera_motion",
             _TEXT,
-            "Label of pan, tilt and zoom: static, pan_left, pan_right, tilt_up, tilt_down, zoom_in, zoom_out, shaky, mixed.",
+            "Of pan, tilt, zoom: static, pan_left, pan_right, tilt_up, tilt_down, zoom_in, zoom_out, shaky or mixed.",
         ),
         Column("frozen_fraction", _SCORE, "Share of frames that repeat the frame before."),
         Column("black_fraction", _SCORE, "Share of frames that are black."),
