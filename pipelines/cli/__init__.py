@@ -1,0 +1,1 @@
+"""The command `reelwright`: every verb is a thin caller of one public function."""
