@@ -23,6 +23,7 @@ ErrorKind = Literal[
     "blocked",  # an address that may not be fetched
     "download",  # it could not be fetched
     "encode",  # a clip could not be written, or not with the planned frames
+    "captioner",  # the captioner gave no usable answer for it
     "internal",  # a slip of ours: the row says which, and the rest goes on
 ]
 ERROR_KINDS: tuple[str, ...] = get_args(ErrorKind)
@@ -48,6 +49,10 @@ class UsageError(ReelwrightError):
 
 class DatasetError(ReelwrightError):
     """A dataset that is missing, foreign, newer than this version, or being changed by somebody else."""
+
+
+class CaptionerError(ReelwrightError):
+    """A captioner that cannot go on: a server that is down, weights that are not there, answers of other clips."""
 
 
 class VideoError(ReelwrightError):

@@ -17,6 +17,10 @@ STATES = ("kept", "filtered", "duplicate", "failed", "pending")
 BOUNDARIES = ("start", "cut", "dissolve", "fade", "wipe", "forced", "end")
 """How a scene or clip begins or ends: the edge of the video, a kind of transition, or a length limit of ours."""
 
+CAPTION_KINDS = ("alt", "human", "short", "medium", "descriptive", "structured")
+"""`alt` came with the input, `human` was written for it; the others are made: the main subject only, with its
+surroundings, everything, or everything as facts with the prose composed from them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Column:
@@ -286,6 +290,51 @@ MEDIA = TableSchema(
     ),
 )
 
+CAPTIONS = TableSchema(
+    "captions",
+    "One row per clip, kind and captioner: the text, or why there is none. Only rows with `status` ok are trained on.",
+    key=("caption_id",),
+    owner="caption_id",
+    columns=(
+        _key("caption_id", "Hash of the clip, the kind and the captioner."),
+        _key("clip_id", "The clip."),
+        _key("video_id", "Its video."),
+        _key("kind", f"One of {', '.join(CAPTION_KINDS)}."),
+        _key("captioner", "Who made it, for example coca:mine, hf:NAME, openai:MODEL or original."),
+        _key("revision", "Version of the captioner: hash of its weights, commit, or what its server reports."),
+        Column("text", _TEXT, "The caption, cleaned; of a rejected row the text that was rejected."),
+        Column("raw_text", _TEXT, "The answer as it came, where cleaning changed it; else null."),
+        Column("facts", _TEXT, "The facts that the text was composed from, as JSON; only of kind structured."),
+        Column("reasons", pa.list_(_TEXT), "The checks that it failed, for example loop, refusal or misaligned."),
+        Column(
+            "flags", pa.list_(_TEXT), "What is worth knowing about an accepted caption, for example opener_removed."
+        ),
+        Column("attempts", _INT, "How often the captioner was asked, with other settings after each rejection."),
+        Column("num_words", _INT, "Words of the text."),
+        Column("prompt_tokens", _INT, "Tokens that the captioner read, all attempts; null when it does not say."),
+        Column("output_tokens", _INT, "Tokens that the captioner wrote, all attempts; null when it does not say."),
+        Column("finish_reason", _TEXT, "Why the last answer ended: stop, or length when it was cut."),
+        Column("mean_logprob", _SCORE, "Mean natural logarithm of the probability of its tokens."),
+        Column("latency_s", _FLOAT, "Seconds from asking to answer, last attempt, its share of a batch."),
+        Column("clip_score", _SCORE, "Similarity of the text to its own clip, in units of the scorer."),
+        Column(
+            "alignment_margin",
+            _SCORE,
+            "By how many standard deviations it fits its own clip better than other clips of its batch.",
+        ),
+        Column("scorer", _TEXT, "What measured both, with its revision; null when nothing did."),
+        Column("prompt_id", _TEXT, "Name and version of the prompt."),
+        Column("prompt", _TEXT, "The prompt."),
+        Column("decode", _TEXT, "How the text was decoded, as JSON."),
+        Column("frames", _TEXT, "Which frames were looked at, as JSON."),
+        _key("created", "When it was made.", _TIME),
+        _key("status", "`ok`, `rejected` by a check (see `reasons`), or `failed` (see `error`)."),
+        *_STATUS[1:],
+        _FINGERPRINT,
+        _RUN,
+    ),
+)
+
 RUNS = TableSchema(
     "runs",
     "One row per command that changed the dataset.",
@@ -304,5 +353,5 @@ RUNS = TableSchema(
 )
 
 TABLES: dict[str, TableSchema] = {
-    table.name: table for table in (SOURCES, VIDEOS, SCENES, CLIPS, DECISIONS, MEDIA, RUNS)
+    table.name: table for table in (SOURCES, VIDEOS, SCENES, CLIPS, DECISIONS, MEDIA, CAPTIONS, RUNS)
 }
