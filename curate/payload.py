@@ -1,0 +1,75 @@
+"""Payload files of a dataset: plain Parquet beside the tables, written whole or not at all, locally or in a store."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from curate.errors import DatasetError
+
+_NOTE = b"reelwright"
+
+
+def payload_path(kind: str, item_id: str, fingerprint: str) -> str:
+    """Path relative to the dataset: payload/signals/ab/abcdef-0123.parquet. A changed fingerprint is another file."""
+    return f"payload/{kind}/{item_id[:2]}/{item_id}-{fingerprint}.parquet"
+
+
+def write_payload(root: str, path: str, table: pa.Table, note: Mapping[str, Any] | None = None) -> None:
+    """Write a table to `path` under the dataset at `root`, with a note that `read_note` returns without the rows."""
+    if note is not None:
+        table = table.replace_schema_metadata({**(table.schema.metadata or {}), _NOTE: json.dumps(note).encode()})
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    if "://" in root:
+        store, prefix = _store(root)
+        with store.open_output_stream(f"{prefix}/{path}") as stream:  # an object appears when it is complete
+            stream.write(buffer.getbuffer())
+        return
+    target = Path(root, path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        partial.write_bytes(buffer.getbuffer())
+        os.replace(partial, target)
+    finally:
+        with suppress(FileNotFoundError):
+            partial.unlink()
+
+
+def read_payload(root: str, path: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read a payload file. Raises DatasetError when it is gone or damaged."""
+    try:
+        if "://" in root:
+            store, prefix = _store(root)
+            return pq.read_table(f"{prefix}/{path}", columns=columns, filesystem=store)
+        return pq.read_table(Path(root, path), columns=columns, partitioning=None)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DatasetError(f"{root}/{path}: this payload file is gone or damaged: {error}") from None
+
+
+def read_note(root: str, path: str) -> dict[str, Any] | None:
+    """The note of a payload file, or None when there is no whole file at that path."""
+    try:
+        if "://" in root:
+            store, prefix = _store(root)
+            schema = pq.read_schema(store.open_input_file(f"{prefix}/{path}"))
+        else:
+            schema = pq.read_schema(Path(root, path))
+    except (OSError, pa.ArrowInvalid):
+        return None
+    return json.loads(schema.metadata[_NOTE]) if _NOTE in (schema.metadata or {}) else None
+
+
+def _store(root: str) -> tuple[Any, str]:
+    from curate.fetch import object_store
+
+    return object_store(root)
