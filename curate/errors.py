@@ -65,3 +65,7 @@ class VideoError(ReelwrightError):
 
     def __str__(self) -> str:
         return self.message
+
+
+class WeightsError(ReelwrightError):
+    """Weights or a checkpoint that are missing, foreign or damaged."""

@@ -1,0 +1,1 @@
+"""Video codecs: frames to a small latent grid, and back."""

@@ -1,0 +1,77 @@
+"""The linear codec in closed form: each latent cell holds the leading principal components of its patch.
+
+It is fitted in seconds, so it is the default where nothing was trained; it is the floor that a trained codec must
+beat; and it starts the trained one (`vae.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from model.codec.base import LatentStats, Stride, latent_shape
+from model.codec.patches import from_patches, patch_values, to_patches
+from model.codec.units import State, UnitCodec
+
+
+class PCACodec(UnitCodec):
+    """Principal components of patches of `stride` frames, rows and columns. Made by `fit_pca`."""
+
+    kind = "pca"
+    components: Tensor  # [z, P], rows of length 1, most variance first
+    center: Tensor  # [P]
+
+    def __init__(self, *, stride: Stride, z_dim: int) -> None:
+        super().__init__(stride, z_dim)
+        values = patch_values(stride)
+        if z_dim > values:
+            raise ValueError(
+                f"a patch of stride {stride} has {values} values; z_dim can be {values} at most, got {z_dim}"
+            )
+        self.register_buffer("components", torch.eye(z_dim, values))
+        self.register_buffer("center", torch.zeros(values))
+
+    def config_tree(self) -> dict[str, Any]:
+        return {"stride": list(self.stride), "z_dim": self.z_dim}
+
+    def encode_unit(self, frames: Tensor, state: State) -> tuple[Tensor, None, State]:
+        patches = to_patches(frames, self.stride, is_start=state is None)
+        latent = nn.functional.linear(patches - self.center, self.components)
+        return latent.movedim(-1, 1), None, True
+
+    def decode_unit(self, latent: Tensor, state: State) -> tuple[Tensor, State]:
+        patches = nn.functional.linear(latent.movedim(1, -1), self.components.T) + self.center
+        return from_patches(patches, self.stride, is_start=state is None), True
+
+
+def fit_pca(videos: Iterable[Tensor], *, stride: Stride, z_dim: int) -> PCACodec:
+    """Fit the components to videos `[B, 3, T, H, W]` in [-1, 1] of any sizes that divide.
+
+    Raises ValueError when they hold fewer patches than the latent has channels.
+    """
+    codec = PCACodec(stride=stride, z_dim=z_dim)
+    values = patch_values(stride)
+    count = 0
+    total = torch.zeros(values, dtype=torch.float64)
+    products = torch.zeros(values, values, dtype=torch.float64)
+    for video in videos:
+        latent_shape(stride, *video.shape[2:])
+        patches = to_patches(video.double().cpu(), stride, is_start=True).flatten(0, 3)
+        count += len(patches)
+        total += patches.sum(0)
+        products += patches.T @ patches
+    if count <= z_dim:
+        raise ValueError(f"{count} patches cannot determine {z_dim} components; give more footage")
+    mean = total / count
+    variances, vectors = torch.linalg.eigh(products / count - mean[:, None] * mean)
+    components = vectors.T.flip(0)[:z_dim]
+    # A component is the same with either sign: the one whose largest entry is positive makes the fit repeatable.
+    signs = components.gather(1, components.abs().argmax(1, keepdim=True)).sign()
+    codec.components.copy_(components * signs)
+    codec.center.copy_(mean)
+    std = variances.flip(0)[:z_dim].clamp(min=0).mean().sqrt().clamp(min=1e-6).item()
+    codec.set_stats(LatentStats(mean=(0.0,) * z_dim, std=(std,) * z_dim))
+    return codec.eval()

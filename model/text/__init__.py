@@ -1,0 +1,1 @@
+"""Text encoders: captions to ragged rows of states."""
