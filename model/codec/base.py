@@ -10,11 +10,8 @@ the latent.
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -129,13 +126,3 @@ def draw(mean: Tensor, logvar: Tensor | None, sample: torch.Generator | None) ->
         return mean
     noise = torch.randn(mean.shape, generator=sample, device=sample.device, dtype=torch.float32)
     return mean + (0.5 * logvar).exp() * noise.to(mean)
-
-
-def hash_tensors(tensors: Mapping[str, Tensor], *parts: Any) -> str:
-    """Hash of named tensors (bits, shape, type) and of plain values: 16 hexadecimal characters."""
-    digest = hashlib.sha256(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode())
-    for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()[:16]

@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from model.codec.base import LatentStats, Stride, draw, hash_tensors, latent_shape
+from model.codec.base import LatentStats, Stride, draw, latent_shape
+from model.tensor_hash import hash_tensors
 
 State = Any
 """What is carried from unit to unit; None before the first."""
