@@ -23,12 +23,22 @@ def payload_path(kind: str, item_id: str, fingerprint: str) -> str:
     return f"payload/{kind}/{item_id[:2]}/{item_id}-{fingerprint}.parquet"
 
 
-def write_payload(root: str, path: str, table: pa.Table, note: Mapping[str, Any] | None = None) -> None:
-    """Write a table to `path` under the dataset at `root`, with a note that `read_note` returns without the rows."""
+def write_payload(
+    root: str,
+    path: str,
+    table: pa.Table,
+    note: Mapping[str, Any] | None = None,
+    *,
+    row_group_size: int | None = None,
+) -> None:
+    """Write a table to `path` under the dataset at `root`, with a note that `read_note` returns without the rows.
+
+    Rows that are read one at a time want a row group each.
+    """
     if note is not None:
         table = table.replace_schema_metadata({**(table.schema.metadata or {}), _NOTE: json.dumps(note).encode()})
     buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
+    pq.write_table(table, buffer, compression="zstd", row_group_size=row_group_size)
     if "://" in root:
         store, prefix = _store(root)
         with store.open_output_stream(f"{prefix}/{path}") as stream:  # an object appears when it is complete
@@ -52,6 +62,17 @@ def read_payload(root: str, path: str, columns: Sequence[str] | None = None) -> 
             store, prefix = _store(root)
             return pq.read_table(f"{prefix}/{path}", columns=columns, filesystem=store)
         return pq.read_table(Path(root, path), columns=columns, partitioning=None)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DatasetError(f"{root}/{path}: this payload file is gone or damaged: {error}") from None
+
+
+def open_payload(root: str, path: str) -> pq.ParquetFile:
+    """A payload file for reading row groups. Raises DatasetError when it is gone or damaged."""
+    try:
+        if "://" in root:
+            store, prefix = _store(root)
+            return pq.ParquetFile(store.open_input_file(f"{prefix}/{path}"))
+        return pq.ParquetFile(Path(root, path))
     except (OSError, pa.ArrowInvalid) as error:
         raise DatasetError(f"{root}/{path}: this payload file is gone or damaged: {error}") from None
 

@@ -335,6 +335,56 @@ CAPTIONS = TableSchema(
     ),
 )
 
+LATENTS = TableSchema(
+    "latents",
+    "One row per window of a kept clip and codec: where its latent is. A key covers all that determined the latent.",
+    key=("latent_id",),
+    owner="latent_id",
+    columns=(
+        _key("latent_id", "Hash of the clip (content and span), the frames, crop and size taken, and the codec."),
+        _key("clip_id", "The clip."),
+        _key("video_id", "Its video."),
+        _key("codec", "Fingerprint of the codec: weights, configuration and statistics."),
+        _key("windows", "The settings by which clips were cut into windows, as JSON."),
+        _key("first_frame", "First frame of the window on the clip's time grid.", _INT),
+        _key("num_frames", "Frames of the window.", _INT),
+        _key("fps", "Frames per second of the window.", _FLOAT),
+        _key("crop_x_px", "Left edge of the part that was taken, in displayed pixels.", _INT),
+        _key("crop_y_px", "Top edge of the same.", _INT),
+        _key("crop_width_px", "Width of the same.", _INT),
+        _key("crop_height_px", "Height of the same.", _INT),
+        _key("width_px", "Width after resizing: what the codec saw.", _INT),
+        _key("height_px", "Height after resizing.", _INT),
+        Column("shape", pa.list_(pa.int32()), "Channels, frames, rows and columns of the latent."),
+        Column("dtype", _TEXT, "Number format of the latent, for example float16."),
+        Column("has_logvar", _BOOL, "Whether the spread of the posterior is stored beside its mean."),
+        Column("path", _TEXT, "The Parquet file, relative to the dataset."),
+        Column("row", _INT, "Row and row group in that file."),
+        *_STATUS,
+        _FINGERPRINT,
+        _RUN,
+    ),
+)
+
+TEXT_EMBEDDINGS = TableSchema(
+    "text_embeddings",
+    "One row per distinct caption text and text encoder: where its states are.",
+    key=("text_id",),
+    owner="text_id",
+    columns=(
+        _key("text_id", "Hash of the text and the encoder."),
+        _key("encoder", "Fingerprint of the text encoder: weights, vocabulary and configuration."),
+        Column("num_tokens", _INT, "Rows of the states; there is no padding."),
+        Column("dim", _INT, "Width of a state."),
+        Column("dtype", _TEXT, "Number format of the states."),
+        Column("path", _TEXT, "The Parquet file, relative to the dataset."),
+        Column("row", _INT, "Row and row group in that file."),
+        *_STATUS,
+        _FINGERPRINT,
+        _RUN,
+    ),
+)
+
 RUNS = TableSchema(
     "runs",
     "One row per command that changed the dataset.",
@@ -353,5 +403,6 @@ RUNS = TableSchema(
 )
 
 TABLES: dict[str, TableSchema] = {
-    table.name: table for table in (SOURCES, VIDEOS, SCENES, CLIPS, DECISIONS, MEDIA, CAPTIONS, RUNS)
+    table.name: table
+    for table in (SOURCES, VIDEOS, SCENES, CLIPS, DECISIONS, MEDIA, CAPTIONS, LATENTS, TEXT_EMBEDDINGS, RUNS)
 }

@@ -8,14 +8,17 @@ A window is a plan made from numbers alone; `read_windows` then does exactly wha
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from curate.config import fingerprint
-from model.codec.base import Stride
+from curate.errors import VideoError
+
+if TYPE_CHECKING:  # the child process that decodes does not load torch
+    from model.codec.base import Stride
 
 WINDOW_VERSION = 1
 """Raised whenever the same plan would give other pixels."""
@@ -107,12 +110,13 @@ def window_id(clip_id: str, window: Window, *parts: Any) -> str:
     return fingerprint("window", WINDOW_VERSION, clip_id, asdict(window), *parts)
 
 
-def read_windows(path: str, clip: ClipFacts, windows: Sequence[Window]) -> Iterator[np.ndarray]:
+def read_windows(
+    path: str, clip: ClipFacts, windows: Sequence[Window], *, on_frame: Callable[[int], None] | None = None
+) -> Iterator[np.ndarray]:
     """Frames uint8 `[T, H, W, 3]` of each window, in order of time, from one pass over the clip.
 
     Raises VideoError when the file gives fewer frames than planned.
     """
-    from curate.errors import VideoError
     from curate.video import read_span
 
     windows = sorted(windows, key=lambda window: window.first)
@@ -122,6 +126,8 @@ def read_windows(path: str, clip: ClipFacts, windows: Sequence[Window]) -> Itera
         taken = []
         for picture in frames:
             position += 1
+            if on_frame is not None:
+                on_frame(position)
             if position > window.first:
                 taken.append(_fit(picture, window))
             if len(taken) == window.num_frames:
