@@ -10,10 +10,11 @@ import os
 from dataclasses import asdict
 from pathlib import Path
 
-from curate.config import nearest
+from curate.config import build, nearest
 from curate.errors import WeightsError
 from model.codec.pca import PCACodec
 from model.codec.units import UnitCodec
+from model.codec.vae import CausalVAE, VAEConfig
 
 FILE_NAME = "codec.safetensors"
 _FORMAT = "reelwright-codec/1"
@@ -67,9 +68,11 @@ def load_codec(path: str | Path) -> UnitCodec:
 
 
 def _make(kind: str, config: dict, file: Path) -> UnitCodec:
-    if kind == "pca":
+    if kind == PCACodec.kind:
         return PCACodec(stride=tuple(config["stride"]), z_dim=config["z_dim"])
-    raise WeightsError(f"{file}: a codec of the kind {kind!r}; {nearest(kind, ['pca'])}")
+    if kind == CausalVAE.kind:
+        return CausalVAE(build(VAEConfig, config))
+    raise WeightsError(f"{file}: a codec of the kind {kind!r}; {nearest(kind, [PCACodec.kind, CausalVAE.kind])}")
 
 
 def _file(path: str | Path) -> Path:
