@@ -283,7 +283,7 @@ def _light_map(lighting: str, width: int, height: int) -> np.ndarray | None:
 @lru_cache(maxsize=64)
 def _text_patch(text: str, unit: int) -> tuple[np.ndarray, np.ndarray]:
     """Brightness and coverage of a word in white with a dark rim, float32 `[h, w]`."""
-    stroke, rim = max(0.014 * unit, 0.5), max(0.009 * unit, 0.8)
+    stroke, rim = max(0.011 * unit, 0.5), max(0.01 * unit, 0.8)
     distance = text_distance(text, TEXT_HEIGHT * unit, int(stroke + rim) + 1)
     white = np.clip(stroke + 0.5 - distance, 0, 1).astype(np.float32)
-    return white * 250 + 8, np.clip(stroke + rim + 0.5 - distance, 0, 1).astype(np.float32)
+    return white * 240 + 10, np.clip(stroke + rim + 0.5 - distance, 0, 1).astype(np.float32)

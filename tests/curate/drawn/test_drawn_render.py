@@ -157,3 +157,12 @@ def test_the_action_can_be_anywhere_along_the_long_side():
         (frame,) = render_shot(replace(a_shot(motion="still"), shift=shift), 160, 90, 4, 1)
         middles.append(np.nonzero((frame[..., 0] > 180) & (frame[..., 1] < 80))[1].mean() + 0.5)
     assert middles == pytest.approx([45, 80, 115], abs=1)
+
+
+@pytest.mark.parametrize("background", BACKGROUNDS)
+def test_words_are_white_with_a_dark_rim_before_every_background(background):
+    shot = replace(a_shot(motion="still"), text="HELLO", background_color=background, background_pattern="plain")
+    (frame,) = render_shot(shot, 128, 128, 4, 1)
+    band = frame[:24].astype(int)
+    assert (band.min(axis=-1) > 235).sum() > 100 + (24 * 128 * 0.6 if background == "white" else 0)
+    assert (band.max(axis=-1) < 40).sum() > 100
