@@ -26,7 +26,14 @@ class BlendConfig:
     """The mix of captions, and how their form is varied."""
 
     weights: Mapping[str, float] = field(
-        default_factory=lambda: {"descriptive": 0.95, "alt": 0.05, "human": 0.0, "medium": 0.0, "short": 0.0}
+        default_factory=lambda: {
+            "descriptive": 0.95,
+            "alt": 0.05,
+            "human": 0.0,
+            "structured": 0.0,
+            "medium": 0.0,
+            "short": 0.0,
+        }
     )
     """Share of each kind. Kinds of weight 0 are used, in this order, for samples that have none of the others."""
     empty: float = 0.0
