@@ -1,0 +1,78 @@
+"""The alignment gate: captions must fit their own clips better than other clips of their batch, or none is accepted.
+
+    similarity = captioner.score(clips, texts)          # [N, N], clip by text
+    alignment = measure(similarity)
+    alignment.passes, alignment.margins, alignment.misplaced
+
+Captions of the wrong clips are the costliest failure on record: they read well, and no text detector can see them.
+The test statistic is the trace of the similarity matrix. Were the captions dealt out at random, it would be nearly
+normal with mean and variance known in closed form (Hoeffding 1951, "A combinatorial central limit theorem"), so no
+threshold has to be tuned to a scorer: a poor scorer needs more captions, and never passes shuffled ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+MIN_CAPTIONS = 5
+"""Below this, chance alone cannot be told from a perfect fit."""
+_MIN_Z = 3.0
+"""Shuffled captions pass once in about 700 batches."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Alignment:
+    """How well the captions of a batch fit their own clips."""
+
+    z: float
+    """Standard deviations by which the batch fits better than shuffled captions would."""
+    own: np.ndarray
+    """Similarity of each caption to its own clip, as the scorer gave it."""
+    margins: np.ndarray
+    """Of each caption: by how many standard deviations its own clip stands out from the others."""
+    misplaced: tuple[int, ...]
+    """Captions that surely belong to another clip of the batch, in ascending order."""
+
+    @property
+    def passes(self) -> bool:
+        return self.z >= _MIN_Z
+
+
+def measure(similarity: np.ndarray) -> Alignment | None:
+    """Alignment of captions with their clips, from the similarity of clip i to text j; None for too few to tell."""
+    matrix = np.asarray(similarity, np.float64)
+    num = len(matrix)
+    if matrix.shape != (num, num):
+        raise ValueError(f"similarity must be square, clips by texts, got {matrix.shape}")
+    if not np.isfinite(matrix).all():
+        raise ValueError("similarity holds numbers that are not finite; the scorer is broken")
+    if num < MIN_CAPTIONS:
+        return None
+    # Some texts fit everything, some clips like every text: neither says anything about who belongs to whom.
+    centred = matrix - matrix.mean(0, keepdims=True) - matrix.mean(1, keepdims=True) + matrix.mean()
+    deviation = float(np.sqrt((centred**2).sum() / (num - 1) ** 2))
+    if deviation < 1e-9 * (1e-9 + np.abs(matrix).max()):  # every clip likes every text equally: nothing is known
+        return Alignment(z=0.0, own=np.diag(matrix).copy(), margins=np.zeros(num), misplaced=())
+    scaled = centred / deviation
+    margins = np.diag(scaled).copy()
+    z = float(margins.sum() / np.sqrt(num - 1))  # Hoeffding 1951: the variance of the sum is num - 1 in these units
+    misplaced = _misplaced(scaled, float(np.median(margins))) if z >= _MIN_Z else ()
+    return Alignment(z=z, own=np.diag(matrix).copy(), margins=margins, misplaced=misplaced)
+
+
+def _misplaced(scaled: np.ndarray, typical_margin: float) -> tuple[int, ...]:
+    """Captions that were swapped in pairs, or that another clip of the batch fits far better.
+
+    Both thresholds lie beyond what chance does to right captions anywhere in a batch of this size, given how well the
+    scorer tells its clips apart: a poor scorer accuses nobody.
+    """
+    num = len(scaled)
+    own = np.diag(scaled)
+    beyond_chance = np.sqrt(4 * np.log(num)) + 1  # the largest of num * num normal variates, and a margin
+    swap_gain = scaled + scaled.T - own[:, None] - own[None, :]
+    swapped = swap_gain > max(1.0, 2 * beyond_chance - 2 * typical_margin)  # the sum of four
+    gain = scaled.max(axis=0) - own
+    moved = gain > max(1.0, np.sqrt(2) * beyond_chance - typical_margin)  # the sum of two
+    return tuple(int(index) for index in np.flatnonzero(swapped.any(axis=1) | moved))
