@@ -117,26 +117,46 @@ class CaptionResult:
     error: str | None = None
 
 
-class Captioner(Protocol):
-    """Something that writes captions. Implementations are in `captioner/makers/`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Who writes captions. Known without loading the model, so that what is up to date need not load it."""
 
     id: str
-    """Who it is, the same on every machine: no paths, no addresses."""
+    """The same on every machine: no paths, no addresses."""
     revision: str
     """Changes whenever its answers may: hash of weights, commit, or what a server reports."""
     kinds: frozenset[str]
     """The kinds of captions that it can write."""
-    reads: frozenset[str]
+    decode: Decode = Decode()
+    """How it is asked unless it is told otherwise."""
+    follows_prompt: bool = True
+    """Whether it reads the prompt; if not, another prompt makes no other caption."""
+    reads: frozenset[str] = frozenset()
     """Keys of `Clip.context` that its answers depend on."""
+    looks: bool = True
+    """Whether it needs frames at all."""
+
+
+class Scorer(Protocol):
+    """Something that compares clips with texts."""
+
+    identity: Identity
+
+    def score(self, clips: Sequence[Clip], texts: Sequence[str]) -> np.ndarray | None:
+        """Similarity of every clip to every text, float32 `[clips, texts]`; None when it cannot compare."""
+
+
+class Captioner(Scorer, Protocol):
+    """Something that writes captions. Implementations are in `captioner/makers/`."""
+
+    num_threads: int
+    """How many calls of `caption` at a time keep it busy."""
 
     def caption(self, clips: Sequence[Clip], request: CaptionRequest) -> list[CaptionResult]:
         """One result per clip, in any order. May be called from several threads at once.
 
-        A clip that cannot be captioned is a result with an error; CaptionerError means that no clip can.
+        What goes wrong with a clip, or with all of them, is a result with an error: answers that are there are kept.
         """
-
-    def score(self, clips: Sequence[Clip], texts: Sequence[str]) -> np.ndarray | None:
-        """Similarity of every clip to every text, float32 `[clips, texts]`; None when it cannot compare."""
 
     def close(self) -> None:
         """Let go of models and connections."""

@@ -1,0 +1,1 @@
+"""Captioners of every kind: ours, Hugging Face models, chat servers, and texts that are known already."""
