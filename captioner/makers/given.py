@@ -1,0 +1,74 @@
+"""Captions that need no model: `original`, the text that came with the input; `compose`, prose from stored facts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from captioner.base import CaptionRequest, CaptionResult, Clip, Identity
+from captioner.structured import compose, parse_facts
+from curate.counter_random import generator
+
+_DROPOUT = 0.1  # of a field, as HunyuanVideo and SkyReels-V2 do, so that no field is always there
+
+
+class GivenCaptioner:
+    """Copies or composes what is in `Clip.context`."""
+
+    num_threads = 1
+
+    def __init__(self, identity: Identity) -> None:
+        self.identity = identity
+
+    def caption(self, clips: Sequence[Clip], request: CaptionRequest) -> list[CaptionResult]:
+        """Results in order; a clip of which nothing is known fails."""
+        return [self._caption(clip, request) for clip in clips]
+
+    def score(self, clips: Sequence[Clip], texts: Sequence[str]) -> np.ndarray | None:
+        """It looks at no picture."""
+        return None
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+    def _caption(self, clip: Clip, request: CaptionRequest) -> CaptionResult:
+        (key,) = self.identity.reads
+        given = clip.context.get(key)
+        text = _write(key, given, clip.clip_id, request) if given else None
+        if text is None:
+            error = f"nothing to write from: this clip has no {key.replace('_', ' ')}"
+            return CaptionResult(clip_id=clip.clip_id, error_kind="captioner", error=error)
+        return CaptionResult(clip_id=clip.clip_id, text=text, finish_reason="stop")
+
+
+def identify_original() -> Identity:
+    """The text that came with the input, as it is."""
+    return Identity(
+        id="original",
+        revision="1",
+        kinds=frozenset({"alt", "human"}),
+        follows_prompt=False,
+        reads=frozenset({"original_caption"}),
+        looks=False,
+    )
+
+
+def identify_compose() -> Identity:
+    """Prose of any length out of the structured captions that are stored."""
+    return Identity(
+        id="compose",
+        revision="1",
+        kinds=frozenset({"short", "medium", "descriptive"}),
+        follows_prompt=False,
+        reads=frozenset({"facts"}),
+        looks=False,
+    )
+
+
+def _write(key: str, given: str, clip_id: str, request: CaptionRequest) -> str | None:
+    if key == "original_caption":
+        return given
+    facts = parse_facts(given)
+    random = generator(request.decode.seed, "compose", clip_id, request.kind)
+    return compose(facts, request.kind, dropout=_DROPOUT, permute=True, random=random) if facts else None
