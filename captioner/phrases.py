@@ -37,8 +37,8 @@ FILLER = _any(
     sense of (?:calm|tranquil|peace|wonder|mystery|awe|nostalgia|serenity|joy|urgency|intimacy)
     (?:mood|atmosphere|tone) (?:is|of|conveys|suggests)\b
     adding to the (?:overall )?\w+
-    (?:no|not any) (?:\w+ ){0,3}(?:visible|discernible|apparent)\b
-    no (?:\w+ ){1,3}(?:is|are) (?:visible|discernible|shown)\b
+    (?:no|not any) (?!other\b)(?:\w+ ){0,3}(?:visible|discernible|apparent)\b
+    no (?!other\b)(?:\w+ ){1,3}(?:is|are) (?:visible|discernible|shown)\b
     (?:is|are) not (?:visible|discernible|shown)\b
     cannot be (?:determined|seen|identified)
     not possible to (?:tell|determine|see|say)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from captioner.base import CaptionRequest, CaptionResult, Clip, Decode, Identity
+from captioner.makers.batches import Batches
 from captioner.weights import hash_file, hash_folder
 from curate.errors import UsageError
 
@@ -27,13 +28,9 @@ class CocaConfig:
     """Where and how a VideoCoCa runs."""
 
     batch_size: int = 32
-    """Clips at a time."""
+    """Clips at a time; halved when memory runs out."""
     device: str | None = None
     """For example cuda, cuda:1 or cpu; None takes a GPU when there is one."""
-
-    def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
 
 
 def identify(spec: str, config: CocaConfig) -> Identity:
@@ -71,43 +68,41 @@ class CocaCaptioner:
         self.identity = identity or identify(spec, config)
         device = config.device or ("cuda" if torch.cuda.is_available() else "cpu")
         self._model: VideoCoCa = _load(spec).to(device)  # type: ignore[arg-type]
-        self._batch_size = config.batch_size
+        self._batches = Batches(config.batch_size)
         self._lock = threading.Lock()
 
     def caption(self, clips: Sequence[Clip], request: CaptionRequest) -> list[CaptionResult]:
         """Results in order."""
-        results = []
-        for start in range(0, len(clips), self._batch_size):
-            batch = clips[start : start + self._batch_size]
-            started = time.perf_counter()
-            with self._lock:
-                captions = self._model.caption(
-                    [clip.frames for clip in batch], kind=request.kind, decode=request.decode
-                )
-            latency_s = (time.perf_counter() - started) / len(batch)
-            results += [
-                CaptionResult(
-                    clip_id=clip.clip_id,
-                    text=caption.text,
-                    finish_reason=caption.finish_reason,
-                    output_tokens=len(caption.token_ids),
-                    mean_logprob=caption.mean_logprob,
-                    latency_s=latency_s,
-                )
-                for clip, caption in zip(batch, captions, strict=True)
-            ]
-        return results
+        return self._batches.run(clips, lambda batch: self._write(batch, request))
 
     def score(self, clips: Sequence[Clip], texts: Sequence[str]) -> np.ndarray | None:
         """Cosine similarities."""
+        size = self._batches.size
         with self._lock:
-            videos = [self._model.embed_video([clip.frames for clip in part]) for part in _parts(clips, self._batch_size)]
-            words = [self._model.embed_text(part) for part in _parts(texts, self._batch_size)]
+            videos = [self._model.embed_video([clip.frames for clip in part]) for part in _parts(clips, size)]
+            words = [self._model.embed_text(part) for part in _parts(texts, size)]
         return np.concatenate(videos) @ np.concatenate(words).T
 
     def close(self) -> None:
         """Free the memory of the model."""
         del self._model
+
+    def _write(self, batch: Sequence[Clip], request: CaptionRequest) -> list[CaptionResult]:
+        started = time.perf_counter()
+        with self._lock:
+            captions = self._model.caption([clip.frames for clip in batch], kind=request.kind, decode=request.decode)
+        latency_s = (time.perf_counter() - started) / len(batch)
+        return [
+            CaptionResult(
+                clip_id=clip.clip_id,
+                text=caption.text,
+                finish_reason=caption.finish_reason,
+                output_tokens=len(caption.token_ids),
+                mean_logprob=caption.mean_logprob,
+                latency_s=latency_s,
+            )
+            for clip, caption in zip(batch, captions, strict=True)
+        ]
 
 
 def _load(spec: str) -> VideoCoCa:

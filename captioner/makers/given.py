@@ -1,7 +1,13 @@
-"""Captions that need no model: `original`, the text that came with the input; `compose`, prose from stored facts."""
+"""Captions that need no model.
+
+`original`   the text that came with the input, as it is
+`compose`    prose of any length from the facts of stored structured captions
+`template`   what is true of drawn footage, from the facts that it was drawn from
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,6 +15,7 @@ import numpy as np
 from captioner.base import CaptionRequest, CaptionResult, Clip, Identity
 from captioner.structured import compose, parse_facts
 from curate.counter_random import generator
+from curate.drawn.describe import say
 
 _DROPOUT = 0.1  # of a field, as HunyuanVideo and SkyReels-V2 do, so that no field is always there
 
@@ -42,33 +49,41 @@ class GivenCaptioner:
         return CaptionResult(clip_id=clip.clip_id, text=text, finish_reason="stop")
 
 
-def identify_original() -> Identity:
-    """The text that came with the input, as it is."""
-    return Identity(
+IDENTITIES = {
+    "original": Identity(
         id="original",
         revision="1",
         kinds=frozenset({"alt", "human"}),
         follows_prompt=False,
         reads=frozenset({"original_caption"}),
         looks=False,
-    )
-
-
-def identify_compose() -> Identity:
-    """Prose of any length out of the structured captions that are stored."""
-    return Identity(
+    ),
+    "compose": Identity(
         id="compose",
         revision="1",
         kinds=frozenset({"short", "medium", "descriptive"}),
         follows_prompt=False,
         reads=frozenset({"facts"}),
         looks=False,
-    )
+    ),
+    "template": Identity(
+        id="template",
+        revision="1",
+        kinds=frozenset({"alt", "short", "descriptive"}),
+        follows_prompt=False,
+        reads=frozenset({"slots"}),
+        looks=False,
+    ),
+}
+"""By name. Each reads one key of the context."""
 
 
 def _write(key: str, given: str, clip_id: str, request: CaptionRequest) -> str | None:
     if key == "original_caption":
         return given
+    if key == "slots":
+        seed = int(generator(request.decode.seed, "template", clip_id, request.kind).integers(1 << 31))
+        return say(json.loads(given), request.kind, seed=seed)  # type: ignore[arg-type]
     facts = parse_facts(given)
     random = generator(request.decode.seed, "compose", clip_id, request.kind)
     return compose(facts, request.kind, dropout=_DROPOUT, permute=True, random=random) if facts else None

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from captioner.base import CaptionRequest, CaptionResult, Clip, Decode, Identity
+from captioner.makers.batches import Batches
 from captioner.weights import hash_folder
 from curate.errors import UsageError
 
@@ -23,26 +24,19 @@ if TYPE_CHECKING:
     import torch
     from transformers import GenerationConfig, ProcessorMixin
 
-# What models and processors raise for a clip that they cannot take, such as one of very few pixels.
-_BAD_INPUT = (ValueError, RuntimeError, IndexError, TypeError, ZeroDivisionError)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HfConfig:
     """Where and how a transformers model runs."""
 
     batch_size: int = 8
-    """Clips at a time. Halved for good when memory runs out."""
+    """Clips at a time; halved when memory runs out."""
     device: str | None = None
     """For example cuda, cuda:1 or cpu; None takes a GPU when there is one."""
     dtype: str = "auto"
     """For example bfloat16 or float32; auto is what the weights are stored in."""
     logprobs: bool = False
     """Keep the probabilities of tokens, to fill `mean_logprob`; costs memory."""
-
-    def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
 
 
 def identify(name: str, config: HfConfig) -> Identity:
@@ -82,17 +76,12 @@ class HfCaptioner:
         self._tokenizer = self._processor.tokenizer
         self._tokenizer.padding_side = "left"  # what is written continues the prompt, not its padding
         self._config = config
-        self._batch_size = config.batch_size
+        self._batches = Batches(config.batch_size)
         self._lock = threading.Lock()
 
     def caption(self, clips: Sequence[Clip], request: CaptionRequest) -> list[CaptionResult]:
         """Results in batches, in order."""
-        results: list[CaptionResult] = []
-        rest = list(clips)
-        while rest:
-            batch, rest = rest[: self._batch_size], rest[self._batch_size :]
-            results += self._caption_batch(batch, request)
-        return results
+        return self._batches.run(clips, lambda batch: self._write(batch, request))
 
     def score(self, clips: Sequence[Clip], texts: Sequence[str]) -> np.ndarray | None:
         """These models do not compare."""
@@ -102,30 +91,7 @@ class HfCaptioner:
         """Free the memory of the model."""
         self._model = None
 
-    def _caption_batch(self, batch: list[Clip], request: CaptionRequest) -> list[CaptionResult]:
-        """One pass, or two of half the size when this one fails: a bad clip then fails alone."""
-        import torch
-
-        try:
-            return self._write(batch, request)
-        except torch.OutOfMemoryError:  # also a RuntimeError
-            self._batch_size = max(1, min(self._batch_size, len(batch) // 2))
-            failure = CaptionResult(
-                clip_id=batch[0].clip_id,
-                error_kind="memory",
-                error="not enough memory for this clip alone; use fewer or smaller frames",
-            )
-        except _BAD_INPUT as error:
-            message = f"the model cannot take this clip: {type(error).__name__}: {error}"
-            failure = CaptionResult(clip_id=batch[0].clip_id, error_kind="captioner", error=message)
-        if len(batch) == 1:
-            return [failure]
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        half = len(batch) // 2
-        return self._caption_batch(batch[:half], request) + self._caption_batch(batch[half:], request)
-
-    def _write(self, batch: list[Clip], request: CaptionRequest) -> list[CaptionResult]:
+    def _write(self, batch: Sequence[Clip], request: CaptionRequest) -> list[CaptionResult]:
         import torch
 
         inputs = self._inputs(batch, request.prompt.text)
@@ -136,10 +102,7 @@ class HfCaptioner:
             out = self._model.generate(**inputs, generation_config=self._generation(request.decode))
             logprobs = self._logprobs(out)
         latency_s = (time.perf_counter() - started) / len(batch)
-        prompt = inputs.get("input_ids")
-        written = out.sequences.cpu()
-        if prompt is not None and torch.equal(written[:, : prompt.shape[1]], prompt.cpu()):
-            written = written[:, prompt.shape[1] :]
+        written = self._without_prompt(out.sequences, inputs.get("input_ids")).cpu()
         padding = inputs.get("attention_mask")
         return [
             self._result(
@@ -153,6 +116,17 @@ class HfCaptioner:
             for index, clip in enumerate(batch)
         ]
 
+    def _without_prompt(self, sequences: torch.Tensor, prompt: torch.Tensor | None) -> torch.Tensor:
+        """What was written: some models repeat the prompt in front of it, or the token that begins all texts."""
+        import torch
+
+        if prompt is not None:
+            repeated = torch.equal(sequences[:, : prompt.shape[1]], prompt)
+            return sequences[:, prompt.shape[1] :] if repeated else sequences
+        own = self._model.generation_config
+        first = own.bos_token_id if own.decoder_start_token_id is None else own.decoder_start_token_id
+        return sequences[:, 1:] if bool((sequences[:, 0] == first).all()) else sequences
+
     def _result(self, clip_id: str, row: torch.Tensor, limit: int, **facts: Any) -> CaptionResult:
         ends = [index for index, token in enumerate(row.tolist()) if token in self._ends]
         num_tokens = ends[0] + 1 if ends else len(row)
@@ -164,7 +138,7 @@ class HfCaptioner:
             **facts,
         )
 
-    def _inputs(self, batch: list[Clip], prompt: str) -> Any:
+    def _inputs(self, batch: Sequence[Clip], prompt: str) -> Any:
         if not getattr(self._processor, "chat_template", None):
             return self._pictures_alone(batch)
         if getattr(self._processor, "video_processor", None) is not None:
@@ -173,7 +147,7 @@ class HfCaptioner:
         pictures = [list(clip.frames) for clip in batch]
         return self._processor(text=self._chats(content, prompt), images=pictures, padding=True, return_tensors="pt")
 
-    def _chat_about_videos(self, batch: list[Clip], prompt: str) -> Any:
+    def _chat_about_videos(self, batch: Sequence[Clip], prompt: str) -> Any:
         from transformers.video_utils import VideoMetadata
 
         metadata = [
@@ -206,7 +180,7 @@ class HfCaptioner:
             for content in contents
         ]
 
-    def _pictures_alone(self, batch: list[Clip]) -> Any:
+    def _pictures_alone(self, batch: Sequence[Clip]) -> Any:
         """GIT for video takes as many pictures as it has time embeddings for; others take the middle one."""
         from captioner.frames import spread_indices
 

@@ -5,6 +5,10 @@ import pytest
 from captioner.hygiene import LIMITS, clean, inspect
 from captioner.prompts import DESCRIPTIVE
 from captioner.structured import Facts, compose
+from curate.counter_random import generator
+from curate.drawn.describe import describe
+from curate.drawn.sample import sample_shot
+from curate.drawn.shot import World
 
 GOOD = (
     "A woman in a red coat walks a small white dog along a snowy path. Bare trees stand on both sides, and a yellow "
@@ -99,6 +103,15 @@ def test_texts_by_people_are_kept_as_they_are_unless_empty_or_broken():
     assert reasons("IMG 2034", kind="alt") == []
     assert reasons("In the video, Hund und Katze", kind="human") == []
     assert reasons("", kind="alt") == ["empty"]
+
+
+def test_captions_of_drawn_footage_pass_unchanged():
+    for index in range(200):
+        shot = sample_shot(generator(0, "hygiene", index), World())
+        for kind in ("short", "descriptive"):
+            caption = describe(shot, kind, seed=index)
+            assert clean(caption) == (caption, [])
+            assert reasons(caption, kind=kind) == []
 
 
 def test_composed_prose_passes():
