@@ -13,6 +13,7 @@ from pathlib import Path
 from curate.config import build, nearest
 from curate.errors import WeightsError
 from model.codec.pca import PCACodec
+from model.codec.pretrained import PREFIX, PretrainedCodec, load_pretrained
 from model.codec.units import UnitCodec
 from model.codec.vae import CausalVAE, VAEConfig
 
@@ -40,11 +41,19 @@ def save_codec(codec: UnitCodec, path: str | Path) -> Path:
     return file
 
 
-def load_codec(path: str | Path) -> UnitCodec:
-    """Read a codec from a run folder or file. Raises WeightsError when it is missing, foreign or damaged."""
+def load_codec(path: str | Path) -> UnitCodec | PretrainedCodec:
+    """Read a codec from a run folder or file, or a pretrained one by `diffusers:` and its folder or repository.
+
+    Raises WeightsError when it is missing, foreign or damaged.
+    """
+    if str(path).startswith(PREFIX):
+        return load_pretrained(str(path))
+    return _load_ours(_file(path))
+
+
+def _load_ours(file: Path) -> UnitCodec:
     from safetensors import SafetensorError, safe_open
 
-    file = _file(path)
     if not file.is_file():
         raise WeightsError(f"{file}: no codec here; make one with `reelwright train-codec DATASET --out {file.parent}`")
     try:
