@@ -179,7 +179,7 @@ def _decode(
             if count == max_frames:
                 break
         error = known_damage or video.error
-    signals = extractor.finish()
+    signals = detectors.mark(extractor.finish())
     pts = signals.column("pts").to_numpy()
     size_bytes = Path(path).stat().st_size
     timing = _timing(pts, durations, info.time_base)
