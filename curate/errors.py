@@ -24,6 +24,7 @@ ErrorKind = Literal[
     "download",  # it could not be fetched
     "encode",  # a clip could not be written, or not with the planned frames
     "captioner",  # the captioner gave no usable answer for it
+    "too_long",  # a text has more tokens than its encoder takes
     "internal",  # a slip of ours: the row says which, and the rest goes on
 ]
 ERROR_KINDS: tuple[str, ...] = get_args(ErrorKind)

@@ -30,6 +30,7 @@ from curate.errors import ConfigError, DatasetError
 from curate.schema import CAPTION_KINDS, CLIPS
 from model.codec.base import Codec, latent_shape
 from model.tensor_payload import TensorReader
+from model.text.cache import CachedTextEncoder
 from model.windows import ClipFacts, Window, WindowConfig, plan_windows, window_id
 
 if TYPE_CHECKING:
@@ -209,12 +210,14 @@ class TrainingSet:
 def open_training_set(
     source: str | Path | Dataset, selection: SelectionConfig, *, codec: Codec, windows: WindowConfig | None = None
 ) -> TrainingSet:
-    """The training items of a dataset, or of a folder of `write_training_files`.
+    """The training items of a dataset, or of a folder of `training_files.py`.
 
     `windows` None takes those of the cache. Raises NothingToTrainOnError, with reasons and counts, when none is left.
     """
     if isinstance(source, (str, Path)) and (Path(source) / SAMPLES_FILE).is_file():
-        return _open_training_files(Path(source), codec, selection)
+        from model.training_files import read_training_files
+
+        return read_training_files(Path(source), codec, keep_mib=selection.keep_mib)
     from curate.tables import Dataset
 
     dataset = (source if isinstance(source, Dataset) else Dataset(source)).require()
@@ -229,6 +232,32 @@ def open_training_set(
     if not len(samples):
         raise NothingToTrainOnError(f"{dataset.uri}: nothing to train on.\n{report}")
     return TrainingSet(dataset.uri, samples, report, codec, selection.keep_mib)
+
+
+def open_text_cache(source: str | Path | Dataset, encoder_id: str | None = None) -> CachedTextEncoder:
+    """Cached states of captions; `encoder_id` None takes the only encoder that is there.
+
+    Raises ConfigError when there is none, or more than one to choose from.
+    """
+    if isinstance(source, (str, Path)) and (Path(source) / SAMPLES_FILE).is_file():
+        from model.training_files import read_texts
+
+        root, rows = str(source), read_texts(Path(source))
+    else:
+        from curate.tables import Dataset
+
+        dataset = (source if isinstance(source, Dataset) else Dataset(source)).require()
+        columns = ["text_id", "encoder", "dim", "path", "row"]
+        root, rows = dataset.uri, dataset.read("text_embeddings", columns, where=pc.field("status") == "ok").to_pylist()
+    encoders = {row["encoder"] for row in rows} if encoder_id is None else {encoder_id}
+    rows = [row for row in rows if row["encoder"] in encoders]
+    if len(encoders) != 1 or not rows:
+        found = f"made by {', '.join(sorted(encoders))}" if rows else "none"
+        raise ConfigError(
+            f"{root}: cached text of one encoder is needed, found {found}; see `reelwright encode --text`"
+        )
+    places = {row["text_id"]: (row["path"], row["row"]) for row in rows}
+    return CachedTextEncoder(TensorReader(root, keep_mib=256), places, dim=rows[0]["dim"], encoder_id=encoders.pop())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -272,47 +301,6 @@ def kept_clips(dataset: Dataset, selection: SelectionConfig, report: Report) -> 
             )
             chunk.append(KeptClip(facts=facts, video_id=row["video_id"], uri=row["uri"], captions=texts, scores=scores))
         yield chunk
-
-
-def write_training_files(data: TrainingSet, folder: str | Path, *, codec: Codec, rows_per_file: int = 256) -> None:
-    """Copy a training set into a folder of plain Parquet: samples and their latents, nothing else is needed to train.
-
-    Items that were not cached are encoded now.
-    """
-    from model.tensor_payload import write_tensors
-
-    folder = Path(folder)
-    rows = data.samples.to_pylist()
-    for start in range(0, len(rows), rows_per_file):
-        path = f"latents/{start // rows_per_file:05d}.parquet"
-        part = rows[start : start + rows_per_file]
-        samples = [data[start + index] for index in range(len(part))]
-        columns: dict[str, list[Tensor | None]] = {
-            "mean": [sample.latent for sample in samples],
-            "logvar": [sample.logvar for sample in samples],
-        }
-        write_tensors(str(folder), path, [row["latent_id"] for row in part], columns)
-        for index, row in enumerate(part):
-            row.update(path=path, row=index)
-    note = {"codec": codec.fingerprint(), "report": _plain(data.report)}
-    from curate.payload import write_payload
-
-    write_payload(str(folder), SAMPLES_FILE, pa.Table.from_pylist(rows, SAMPLES), note)
-
-
-def _open_training_files(folder: Path, codec: Codec, selection: SelectionConfig) -> TrainingSet:
-    from curate.payload import read_note, read_payload
-
-    note = read_note(str(folder), SAMPLES_FILE)
-    if note is None:
-        raise DatasetError(f"{folder / SAMPLES_FILE}: not a file of training samples")
-    if note["codec"] != codec.fingerprint():
-        raise DatasetError(
-            f"{folder}: its latents were made by the codec {note['codec']}, and this one is {codec.fingerprint()}"
-        )
-    report = Report(**{**note["report"], "dropped": Counter(note["report"]["dropped"])})
-    report.captions = Counter(note["report"]["captions"])
-    return TrainingSet(str(folder), read_payload(str(folder), SAMPLES_FILE), report, codec, selection.keep_mib)
 
 
 def _samples(
@@ -408,7 +396,3 @@ def _why_not(row: Mapping[str, Any], captions: Mapping[str, str], selection: Sel
 def _facts(clip: Mapping[str, Any]) -> ClipFacts:
     content = clip["content"]
     return ClipFacts(**{**clip, "content": None if content is None else tuple(content)})
-
-
-def _plain(report: Report) -> dict[str, Any]:
-    return {**asdict(report), "dropped": dict(report.dropped), "captions": dict(report.captions)}

@@ -16,6 +16,7 @@ from torch import Tensor
 from curate.counter_random import generator
 from curate.errors import DatasetError, VideoError
 from model.codec.base import Stride
+from model.pixels import to_video
 
 
 class Footage(Protocol):
@@ -74,8 +75,7 @@ class FrameBank:
             starts = [int(random.integers(a - b + 1)) for a, b in zip(window.shape, size, strict=False)]
             crop = window[tuple(slice(start, start + length) for start, length in zip(starts, size, strict=True))]
             crops.append(crop[:, :, ::-1] if random.random() < 0.5 else crop)
-        stacked = torch.from_numpy(np.stack(crops))  # [B, T, h, w, 3]
-        return stacked.permute(0, 4, 1, 2, 3).float() / 127.5 - 1
+        return torch.cat([to_video(crop) for crop in crops])
 
     def windows(self, generation: int) -> list[np.ndarray]:
         """The windows in memory in a generation; all of the footage, if it fits."""
@@ -118,6 +118,13 @@ class FrameBank:
             max(sh, min(height, side) // sh * sh),
             max(sw, min(width, side) // sw * sw),
         )
+
+
+def whole_video(window: np.ndarray, stride: Stride) -> Tensor:
+    """The largest part of a window that divides into latent cells, from its first frame and corner."""
+    frames, height, width, _ = window.shape
+    frames = 1 + (frames - 1) // stride[0] * stride[0]
+    return to_video(window[:frames, : height - height % stride[1], : width - width % stride[2]])
 
 
 def _permutation(seed: int, epoch: int, total: int) -> np.ndarray:

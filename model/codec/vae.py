@@ -32,7 +32,7 @@ _LOGVAR_RANGE = (-20.0, 5.0)
 class VAEConfig:
     """Size of the trained codec."""
 
-    stride: tuple[int, ...] = (4, 8, 8)
+    stride: tuple[int, int, int] = (4, 8, 8)
     """Frames, rows and columns per latent cell: powers of two, rows equal to columns."""
     z_dim: int = 16
     width: int = 32
@@ -56,10 +56,9 @@ class CausalVAE(UnitCodec):
     kind = "vae"
 
     def __init__(self, config: VAEConfig) -> None:
-        stride = (config.stride[0], config.stride[1], config.stride[2])
-        super().__init__(stride, config.z_dim)
+        super().__init__(config.stride, config.z_dim)
         self.config = config
-        values = patch_values(stride)
+        values = patch_values(config.stride)
         widths, factors = _levels(config)
         self.to_latent = nn.Linear(values, config.z_dim)
         self.to_patch = nn.Linear(config.z_dim, values)

@@ -12,10 +12,11 @@ from curate.errors import ConfigError, DatasetError, WeightsError
 from curate.tables import Dataset
 from model.codec.files import load_codec, save_codec
 from model.codec.pca import PCACodec
-from model.dataset import NothingToTrainOnError, SelectionConfig, open_training_set, write_training_files
+from model.dataset import NothingToTrainOnError, SelectionConfig, open_training_set
 from model.latents import EncodeConfig
+from model.training_files import write_training_files
 from model.windows import WindowConfig
-from pipelines.encode import encode_dataset
+from pipelines.encode import encode_latents
 from pipelines.engine import EngineConfig, open_engine
 
 STRIDE = (4, 8, 8)
@@ -25,7 +26,7 @@ CACHED = SelectionConfig(cache="only")
 
 def encode(dataset, codec_path, config=None):
     with open_engine(EngineConfig(local=True)) as run:
-        return encode_dataset(dataset, codec_path, config or EncodeConfig(), run, run_id="r1")
+        return encode_latents(dataset, codec_path, config or EncodeConfig(), run, run_id="r1")
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,9 @@ def codec_path(codec, tmp_path_factory):
 def encoded(codec_path, tmp_path_factory) -> Dataset:
     dataset = make_dataset(tmp_path_factory.mktemp("encoded"))
     counts = encode(dataset, codec_path, EncodeConfig(clips_per_file=3))
-    assert counts == {"ok": 7, "done": 0}
+    assert counts == {
+        "ok": 7,
+    }
     return dataset
 
 
@@ -142,7 +145,7 @@ def test_windows_without_a_latent_come_from_the_video_or_are_counted(copy, codec
 
 def test_long_clips_are_several_samples(copy, codec, codec_path):
     config = EncodeConfig(windows=WindowConfig(max_frames=5))
-    assert encode(copy, codec_path, config) == {"done": 0, "ok": 7}  # 9 frames: 5, and a rest of 4 is too short
+    assert encode(copy, codec_path, config) == {"ok": 7}  # 9 frames: 5, and a rest of 4 is too short
     with pytest.raises(ConfigError, match="made with 2 settings"):
         open_training_set(copy, SELECT, codec=codec)
     data = open_training_set(copy, CACHED, codec=codec, windows=config.windows)
@@ -154,7 +157,7 @@ def test_broken_footage_is_a_row_and_the_rest_is_encoded(tmp_path, codec, codec_
     (tmp_path / "footage" / "v1.mkv").write_bytes(b"no video")
     draw_video(tmp_path / "footage" / "v2.mkv", 16, 32, 12, seed=0)  # shorter than when it was scanned
     counts = encode(dataset, codec_path)
-    assert counts == {"done": 0, "ok": 4, "failed": 3}
+    assert counts == {"ok": 4, "failed": 3}
     failed = dataset.read("latents", where=pc.field("status") == "failed").to_pylist()
     assert {(row["clip_id"], row["error_kind"]) for row in failed} == {
         ("v1-a", "not_video"),
