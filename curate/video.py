@@ -292,7 +292,7 @@ def _describe(
         pixel_format=frame.format.name,
         bit_depth=max(component.bits for component in frame.format.components),
         color_transfer=_TRANSFER_NAMES.get(frame.color_trc),
-        color_matrix=_MATRIX_NAMES.get(frame.colorspace) or ("bt709" if frame.height >= 720 else "bt601"),
+        color_matrix=_MATRIX_NAMES.get(frame.colorspace) or _usual_matrix(frame),
         coded_width_px=frame.width,
         coded_height_px=frame.height,
         width_px=width,
@@ -304,6 +304,11 @@ def _describe(
         declared_duration_s=float(duration) if duration else None,
         has_audio=bool(container.streams.audio),
     )
+
+
+def _usual_matrix(frame: VideoFrame) -> str:
+    # What is stored as RGB is turned into YUV here, by FFmpeg's default.
+    return "bt709" if frame.height >= 720 and not frame.format.is_rgb else "bt601"
 
 
 def _reduced_planes(

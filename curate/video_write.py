@@ -25,6 +25,8 @@ ENCODERS = {
 }
 """Encoders for each codec, best first. Which of them exist depends on the build of FFmpeg."""
 
+_QUIET_OPTIONS = {"libx265": {"x265-params": "log-level=error"}}  # it speaks past FFmpeg's own log
+_BT601 = 6
 _CRF_DEFAULTS = {"libx264": "18", "libx265": "20", "libsvtav1": "28", "libaom-av1": "28", "libvpx-vp9": "28"}
 
 
@@ -90,7 +92,9 @@ def write_video(
 
 def _encode(container, pictures, pts, fps, time_base, encoding) -> int:  # type: ignore[no-untyped-def]
     name = encoding.encoder()
-    options = dict(encoding.options)
+    if name == "libsvtav1":
+        os.environ.setdefault("SVT_LOG", "1")  # errors only; it, too, speaks past FFmpeg's own log
+    options = {**_QUIET_OPTIONS.get(name, {}), **encoding.options}
     quality = encoding.quality or _CRF_DEFAULTS.get(name)
     if quality is not None:
         options.setdefault("crf", quality)
@@ -103,6 +107,9 @@ def _encode(container, pictures, pts, fps, time_base, encoding) -> int:  # type:
             stream = container.add_stream(name, rate=Fraction(fps), options=options)
             stream.width, stream.height = max(width, 1), max(height, 1)
             stream.pix_fmt = encoding.pixel_format
+            if encoding.pixel_format.startswith("yuv"):
+                # Colours are converted by the matrix of BT.601 whatever the size; a reader would take HD for BT.709.
+                stream.codec_context.colorspace = _BT601
             stream.codec_context.time_base = time_base
             stream.codec_context.thread_count = 1
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture[:height, :width]), format="rgb24")

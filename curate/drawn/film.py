@@ -228,7 +228,8 @@ def sample_film(
 ) -> Film:
     """Draw a film of about `seconds`: neighbours never share their background colour, so that each join can be seen.
 
-    A share of the joins are cuts, the others are drawn from `kinds`; a share of the takes has one of `defects`.
+    A share of the joins are cuts, the others are drawn from `kinds`; a share of the takes has one of `defects`,
+    in turn.
     """
     world = world or World()
     takes: list[Take] = []
@@ -248,7 +249,7 @@ def sample_film(
         shot = _unlike(takes[-1].shot if takes else None, rng, world, num_frames / float(fps))
         take = Take(shot=shot, num_frames=num_frames)
         if defects and rng.random() < defect_share:
-            kind = defects[int(rng.integers(len(defects)))]
+            kind = defects[sum(bool(take.defects) for take in takes) % len(defects)]
             # A word of its own would only lie under the subtitle.
             shot = replace(shot, text=None) if kind == "subtitle" else shot
             take = replace(take, shot=shot, defects=(_draw_defect(kind, rng, before, own, fps),))
