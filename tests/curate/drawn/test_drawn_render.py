@@ -1,5 +1,7 @@
 """Pictures of shots: exact, repeatable, and every fact shows."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -166,3 +168,12 @@ def test_words_are_white_with_a_dark_rim_before_every_background(background):
     band = frame[:24].astype(int)
     assert (band.min(axis=-1) > 235).sum() > 100 + (24 * 128 * 0.6 if background == "white" else 0)
     assert (band.max(axis=-1) < 40).sum() > 100
+
+
+def test_shots_are_drawn_and_described_with_numpy_alone():
+    program = (
+        "import sys, curate.drawn.sample, curate.drawn.render, curate.drawn.describe, curate.drawn.judge\n"
+        "heavy = {'cv2', 'av', 'torch', 'pyarrow', 'scenedetect', 'ray'} & set(sys.modules)\n"
+        "sys.exit(f'loaded {heavy}' if heavy else 0)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
