@@ -1,6 +1,6 @@
 """Frames as the captioner's video encoder wants them: so many, spread over the clip, at one size.
 
-Any clip fits: `pad` keeps the whole picture and its shape inside a grey margin, `crop` keeps the middle, as CLIP was
+Any clip fits: `stretch` keeps the whole picture and spends every pixel on it, `crop` keeps the middle, as CLIP was
 trained. Letters: `T` frames of the clip, `N` frames that the encoder sees, `S` its size.
 """
 
@@ -23,10 +23,10 @@ class FrameConfig:
     """Frames, spread evenly over the clip; a shorter clip repeats some."""
     size_px: int = 64
     """Width and height."""
-    fit: Literal["pad", "crop"] = "pad"
-    """Whether other shapes get a margin or lose their edges."""
+    fit: Literal["stretch", "crop"] = "stretch"
+    """Whether pictures that are not square are squeezed or lose their edges."""
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
-    """Mean of red, green and blue, 0 to 1; also the colour of the margin."""
+    """Mean of red, green and blue, 0 to 1."""
     std: tuple[float, ...] = (0.5, 0.5, 0.5)
     """Spread of red, green and blue."""
 
@@ -48,16 +48,11 @@ def fit_frames(frames: np.ndarray, config: FrameConfig) -> np.ndarray:
     """Reduce a clip, uint8 `[T, height, width, 3]` of any size, to uint8 `[N, S, S, 3]`."""
     if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8:
         raise ValueError(f"frames must be uint8 [T, H, W, 3], got {frames.dtype} {list(frames.shape)}")
-    height, width = frames.shape[1:3]
+    size = config.size_px
     chosen = frames[spread_indices(len(frames), config.num_frames)]
-    pick = max if config.fit == "pad" else min
-    scale = config.size_px / pick(height, width)
-    size = (max(1, round(height * scale)), max(1, round(width * scale)))
-    if size != (height, width):
-        pixels = torch.from_numpy(chosen).permute(0, 3, 1, 2).float()
-        pixels = F.interpolate(pixels, size=size, mode="bicubic", antialias=True, align_corners=False)
-        chosen = pixels.round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
-    return _place(chosen, config)
+    if config.fit == "crop":
+        return _crop(_resize(chosen, size / min(chosen.shape[1:3])), size)
+    return _resize(chosen, (size, size))
 
 
 def normalise(frames: Tensor, config: FrameConfig) -> Tensor:
@@ -68,17 +63,18 @@ def normalise(frames: Tensor, config: FrameConfig) -> Tensor:
     return (pixels - mean) / std
 
 
-def _place(frames: np.ndarray, config: FrameConfig) -> np.ndarray:
-    """Put pictures in the middle of a square, or the square in the middle of the pictures."""
-    size = config.size_px
+def _resize(frames: np.ndarray, to: float | tuple[int, int]) -> np.ndarray:
+    """Scale by a factor, or to a height and width."""
     height, width = frames.shape[1:3]
-    top, left = (height - size) // 2, (width - size) // 2
-    if config.fit == "crop":
-        return np.ascontiguousarray(frames[:, top : top + size, left : left + size])
-    if (height, width) == (size, size):
+    size = to if isinstance(to, tuple) else (max(1, round(height * to)), max(1, round(width * to)))
+    if size == (height, width):
         return frames
-    grey = np.asarray([round(255 * level) for level in config.mean], np.uint8)
-    square = np.empty((len(frames), size, size, 3), np.uint8)
-    square[:] = grey
-    square[:, -top : height - top, -left : width - left] = frames
-    return square
+    pixels = torch.from_numpy(frames).permute(0, 3, 1, 2).float()
+    pixels = F.interpolate(pixels, size=size, mode="bicubic", antialias=True, align_corners=False)
+    return pixels.round().clamp(0, 255).byte().permute(0, 2, 3, 1).contiguous().numpy()
+
+
+def _crop(frames: np.ndarray, size: int) -> np.ndarray:
+    """The square in the middle."""
+    top, left = (frames.shape[1] - size) // 2, (frames.shape[2] - size) // 2
+    return np.ascontiguousarray(frames[:, top : top + size, left : left + size])

@@ -1,11 +1,13 @@
-"""A small video encoder that can see shape, place and motion: convolutions, then a read-out that keeps the grid.
+"""A small video encoder that can see shape, place and motion: convolutions, and a read-out that keeps the grid.
 
-    frames and what changed since the frame before -> convolutions at falling resolution -> a feature per cell and frame
-        -> scene tokens: all cells and frames, flattened into one vector, mapped to a few tokens (where, when, how many)
-        -> cell tokens: mean over time of each cell (what is there)
+    pairs of frames, and what changed -> convolutions at falling resolution -> a feature per cell and pair
+        -> scene tokens: all cells and pairs as one vector, mapped to a few tokens (where, whither, how many)
+        -> peak tokens: each feature at its strongest cell, for each pair (what, wherever it is)
+        -> cell tokens: each cell's mean over time (what is where)
 
-Poolers and means, trained from nothing on little data, learn colours and no more: they do not know where anything is.
-Letters: `B` clips, `N` frames, `H W` pixels, `G` cells per side, `C` channels, `D` width.
+Trained from nothing on little data, pooling by attention or by means learns the colours of large areas and stops: it
+starts as an average, in which a small subject drowns. A maximum finds it at once; a flattened grid knows where it was.
+Letters: `B` clips, `P` pairs of frames, `H W` pixels, `G` cells per side, `C` channels, `D` width, `M` tokens.
 """
 
 from __future__ import annotations
@@ -23,8 +25,8 @@ from captioner.frames import FrameConfig
 class GridConfig:
     """Shape of the small encoder."""
 
-    channels: tuple[int, ...] = (24, 48, 96)
-    """Of each resolution; each halves the one before, the first halves the picture."""
+    channels: tuple[int, ...] = (32, 64, 96)
+    """Of each resolution; the first is half that of the picture, and each halves the one before."""
     blocks: tuple[int, ...] = (0, 1, 2)
     """Residual blocks at each resolution."""
     cell_channels: int = 24
@@ -34,8 +36,10 @@ class GridConfig:
     scene_tokens: int = 16
 
     def __post_init__(self) -> None:
-        if len(self.channels) != len(self.blocks):
+        if len(self.channels) != len(self.blocks) or not self.channels:
             raise ValueError(f"channels and blocks must be equally many, got {self.channels} and {self.blocks}")
+        if any(channels % 8 for channels in self.channels):
+            raise ValueError(f"channels must be multiples of 8, got {self.channels}")
 
 
 class ResidualBlock(nn.Module):
@@ -50,38 +54,50 @@ class ResidualBlock(nn.Module):
 
 
 class GridEncoder(nn.Module):
-    """Frames `[B, N, 3, H, W]` to a contrastive embedding `[B, E]` and tokens `[B, M, D]`."""
+    """Frames `[B, 2P, 3, H, W]` to a contrastive embedding `[B, E]` and tokens `[B, M, D]`."""
 
     def __init__(self, config: GridConfig, frames: FrameConfig, *, width: int, embed_dim: int) -> None:
         super().__init__()
-        stages: list[nn.Module] = []
-        previous = 6
-        for channels, blocks in zip(config.channels, config.blocks, strict=True):
-            stages += [nn.Conv2d(previous, channels, 4, stride=2, padding=1), nn.GroupNorm(8, channels), nn.GELU()]
-            stages += [ResidualBlock(channels) for _ in range(blocks)]
-            previous = channels
-        self.stages = nn.Sequential(*stages)
         side = frames.size_px >> len(config.channels)
-        self.num_scene_tokens, self.width = config.scene_tokens, width
-        self.to_cell = nn.Sequential(nn.LayerNorm(previous), nn.Linear(previous, config.cell_channels), nn.GELU())
-        flat = frames.num_frames * side * side * config.cell_channels
+        if frames.num_frames % 2 or side << len(config.channels) != frames.size_px:
+            raise ValueError(
+                "the small encoder takes an even number of frames, and a size that can be halved "
+                f"{len(config.channels)} times; got {frames.num_frames} frames of {frames.size_px} px"
+            )
+        pairs, cells, channels = frames.num_frames // 2, side * side, config.channels[-1]
+        self.scene_shape = (config.scene_tokens, width)
+        self.convolutions = _convolutions(config)
+        self.to_cell = nn.Sequential(nn.LayerNorm(channels), nn.Linear(channels, config.cell_channels), nn.GELU())
         self.to_scene = nn.Sequential(
-            nn.Linear(flat, config.hidden),
+            nn.Linear(pairs * cells * config.cell_channels, config.hidden),
             nn.GELU(),
             nn.LayerNorm(config.hidden),
             nn.Linear(config.hidden, config.scene_tokens * width),
         )
-        self.to_cell_token = nn.Sequential(nn.LayerNorm(previous), nn.Linear(previous, width))
-        self.cell_position = nn.Parameter(torch.randn(side * side, width))
+        self.to_token = nn.Sequential(nn.LayerNorm(channels), nn.Linear(channels, width))
+        self.peak_position = nn.Parameter(0.5 * torch.randn(pairs, width))
+        self.cell_position = nn.Parameter(0.5 * torch.randn(cells, width))
         self.ln_tokens = nn.LayerNorm(width)
-        self.proj = nn.Linear(config.scene_tokens * width, embed_dim, bias=False)
+        self.proj = nn.Linear((config.scene_tokens + pairs) * width, embed_dim, bias=False)
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        before = torch.cat([frames[:, :1], frames[:, :-1]], dim=1)
-        x = torch.cat([frames, frames - before], dim=2).flatten(0, 1)  # [(B N) 6 H W]
-        x = self.stages(x.contiguous(memory_format=torch.channels_last))  # [(B N) C G G]
-        x = x.permute(0, 2, 3, 1).flatten(1, 2).unflatten(0, frames.shape[:2])  # [B N (G G) C]
-        scene = self.to_scene(self.to_cell(x).flatten(1)).unflatten(1, (self.num_scene_tokens, self.width))
-        cells = self.to_cell_token(x.mean(1)) + self.cell_position
-        tokens = self.ln_tokens(torch.cat([scene, cells], dim=1))  # [B M D]
-        return self.proj(tokens[:, : self.num_scene_tokens].flatten(1)), tokens
+        change = frames - torch.cat([frames[:, :1], frames[:, :-1]], dim=1)
+        x = torch.cat([frames, 2 * change], dim=2)  # [B 2P 6 H W]
+        x = x.unflatten(1, (-1, 2)).flatten(2, 3)  # [B P 12 H W]
+        x = self.convolutions(x.flatten(0, 1).contiguous(memory_format=torch.channels_last))  # [(B P) C G G]
+        x = x.permute(0, 2, 3, 1).flatten(1, 2).unflatten(0, (len(frames), -1))  # [B P GG C]
+        scene = self.to_scene(self.to_cell(x).flatten(1)).unflatten(1, self.scene_shape)
+        peaks = self.to_token(x.amax(2)) + self.peak_position
+        cells = self.to_token(x.mean(1)) + self.cell_position
+        tokens = self.ln_tokens(torch.cat([scene, peaks, cells], dim=1))  # [B M D]
+        return self.proj(tokens[:, : -cells.shape[1]].flatten(1)), tokens
+
+
+def _convolutions(config: GridConfig) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    before = 12
+    for channels, blocks in zip(config.channels, config.blocks, strict=True):
+        layers += [nn.Conv2d(before, channels, 4, stride=2, padding=1), nn.GroupNorm(8, channels), nn.GELU()]
+        layers += [ResidualBlock(channels) for _ in range(blocks)]
+        before = channels
+    return nn.Sequential(*layers)

@@ -36,6 +36,7 @@ from captioner.grid_encoder import GridConfig, GridEncoder
 from captioner.tokenizer import CaptionTokenizer, clip_tokenizer, load_tokenizer
 from curate.config import build, nearest
 from curate.errors import UsageError
+from curate.schema import CAPTION_KINDS
 
 WEIGHTS_FILE = "model.safetensors"
 
@@ -66,7 +67,7 @@ class VideoCoCaConfig(PretrainedConfig):
         self.frames = frames or {}
         self.quick_gelu = quick_gelu
         self.correct_cls_mask = correct_cls_mask
-        self.kinds = list(kinds)  # of captions that were trained; none for a model that knows only one manner
+        self.kinds = list(kinds)  # of captions that it was trained to write; none for a model that knows one manner
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +110,7 @@ class VideoCoCa(PreTrainedModel, GenerationMixin):
             self.visual = _build_vision_tower(config.embed_dim, vision, config.quick_gelu)
         self.logit_scale = nn.Parameter(torch.tensor(np.log(1 / 0.07), dtype=torch.float32))
         if config.kinds:
-            self.kind_embedding = nn.Embedding(len(config.kinds), decoder.width)
+            self.kind_embedding = nn.Embedding(len(CAPTION_KINDS), decoder.width)
         config.num_hidden_layers = num_cache_layers(self.text, self.text_decoder)
         self.context_length = decoder.context_length
         self.generation_config = GenerationConfig(
@@ -142,14 +143,19 @@ class VideoCoCa(PreTrainedModel, GenerationMixin):
         return torch.cat([video_tokens, self.kind_embedding(index)[:, None].to(video_tokens.dtype)], dim=1)
 
     def kind_index(self, kind: str) -> int:
-        """Position of a kind of caption among those that were trained. Raises UsageError for another."""
-        if not self.config.kinds:
-            return 0
-        if kind not in self.config.kinds:
+        """Number of a kind of caption. Raises UsageError for one that this model was not trained to write."""
+        if self.config.kinds and kind not in self.config.kinds:
             raise UsageError(
                 f"this captioner was not trained to write {kind} captions; {nearest(kind, self.config.kinds)}"
             )
-        return self.config.kinds.index(kind)
+        return CAPTION_KINDS.index(kind)
+
+    def learn_kind(self, kind: str) -> None:
+        """Say that from now on the model is trained to write this kind, too."""
+        if not self.config.kinds:
+            self.kind_embedding = nn.Embedding(len(CAPTION_KINDS), self.text.width, device=self.device)
+        if kind not in self.config.kinds:
+            self.config.kinds = [*self.config.kinds, kind]
 
     # Reading
 

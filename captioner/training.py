@@ -1,0 +1,340 @@
+"""Training a captioner, stage by stage; a run that was stopped goes on where it was, to the bit.
+
+    batch -> CaptionLoss -> AdamW     until the stage's steps are done
+    RUN                               the finished captioner, for `coca:RUN` and VideoCoCa.from_pretrained
+    RUN/training/config.toml          what is trained; another configuration needs another folder
+    RUN/training/state.pt             the stage in work: weights, optimizer, step
+    RUN/training/stages/NAME          the captioner after that stage
+    RUN/training/log.jsonl            losses, and captions that it wrote on the way
+
+Plain PyTorch on one device, or as one rank of `torch.distributed` when that was started before.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from captioner.evaluate.diversity import diversity
+from captioner.tokenizer import CaptionTokenizer, train_tokenizer
+from captioner.training_config import ModelConfig, StageConfig, TrainingConfig
+from captioner.training_data import Batch, CaptionSource, batches
+from captioner.video_coca import VideoCoCa, VideoCoCaConfig, special_ids
+from curate.config import build, load_toml, to_toml
+from curate.errors import UsageError
+
+Say = Callable[[str], None]
+
+_SAMPLES = 8
+
+
+def train_captioner(
+    config: TrainingConfig,
+    source: CaptionSource,
+    out: str | Path,
+    *,
+    device: str = "cpu",
+    workers: int = 0,
+    say: Say = print,
+) -> Path:
+    """Train, or go on training, in the folder `out`, and return it.
+
+    Raises UsageError when the folder holds a training with other settings or data.
+    """
+    run = _Run(config, source, Path(out), device=device, workers=workers, say=say)
+    for name in config.stages:
+        if not run.is_finished(name):
+            run.train_stage(name)
+    if _rank() == 0:
+        VideoCoCa.from_pretrained(stage_folder(out, name)).save_pretrained(out)
+    return Path(out)
+
+
+def stage_folder(run: str | Path, name: str) -> Path:
+    """Where the captioner lies as it was after a stage."""
+    return Path(run) / "training" / "stages" / name
+
+
+def build_model(config: ModelConfig, tokenizer: CaptionTokenizer) -> VideoCoCa:
+    """A captioner of the given size that knows nothing yet."""
+    towers = {
+        "context_length": config.context,
+        "vocab_size": tokenizer.vocab_size,
+        "width": config.width,
+        "heads": config.heads,
+    }
+    return VideoCoCa(
+        VideoCoCaConfig(
+            embed_dim=config.embed_dim,
+            text_cfg=towers | {"layers": config.text_layers, "pad_id": tokenizer.pad_id},
+            multimodal_cfg=towers | {"layers": config.decoder_layers},
+            grid_cfg=asdict(config.grid),
+            frames=asdict(config.frames),
+            **special_ids(tokenizer),
+        ),
+        tokenizer,
+    )
+
+
+class CaptionLoss(nn.Module):
+    """CoCa's losses (Yu et al. 2022, Eq. 1 and 3): InfoNCE of video and text, cross-entropy of the next token."""
+
+    def __init__(self, model: VideoCoCa, stage: StageConfig) -> None:
+        super().__init__()
+        self.model, self.contrastive, self.captioning = model, stage.contrastive, stage.captioning
+        self.pad_id = model.config.pad_token_id
+
+    def forward(self, frames: Tensor, ids: Tensor, kinds: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss, and its parts for the log."""
+        video, video_tokens = self.model.encode_video(frames)
+        text, states = self.model.encode_text(ids)
+        logits = self.model.decode_logits(states[:, :-1], self.model.as_kind(video_tokens, kinds))
+        caption = F.cross_entropy(logits.flatten(0, 1).float(), ids[:, 1:].flatten(), ignore_index=self.pad_id)
+        parts = {"caption": caption}
+        loss = self.captioning * caption
+        if self.contrastive:
+            parts["contrast"] = self._contrast(video.float(), text.float(), ids)
+            loss = loss + self.contrastive * parts["contrast"]
+        return loss, {part: value.detach() for part, value in parts.items()}
+
+    def _contrast(self, video: Tensor, text: Tensor, ids: Tensor) -> Tensor:
+        scale = self.model.logit_scale.exp().clamp(max=100)
+        scores = scale * video @ _all_ranks(text).T
+        back_scores = scale * text @ _all_ranks(video).T
+        own = torch.arange(len(ids), device=ids.device) + len(ids) * _rank()
+        # Two clips with the same caption are no mistake of each other.
+        all_ids = _all_ranks_padded(ids, self.pad_id)
+        width = all_ids.shape[1]
+        same = (F.pad(ids, (0, width - ids.shape[1]), value=self.pad_id)[:, None] == all_ids[None]).all(-1)
+        same[torch.arange(len(ids)), own] = False
+        return sum(F.cross_entropy(each.masked_fill(same, -torch.inf), own) for each in (scores, back_scores)) / 2  # type: ignore[return-value]
+
+
+class _Run:
+    """A run folder and what is needed to go on in it."""
+
+    def __init__(
+        self, config: TrainingConfig, source: CaptionSource, out: Path, *, device: str, workers: int, say: Say
+    ) -> None:
+        self.config, self.source, self.out, self.workers = config, source, out / "training", workers
+        self.device = torch.device(device)
+        self.say = say if _rank() == 0 else lambda _: None
+        self._check_data()
+        self._open_folder()
+
+    def is_finished(self, name: str) -> bool:
+        return self._folder(name).is_dir()
+
+    def train_stage(self, name: str) -> None:
+        stage = self.config.stages[name]
+        model = self._model_to_start_from(name)
+        for kind in stage.mix:
+            model.learn_kind(kind)
+        model.to(self.device).train()  # type: ignore[arg-type]
+        optimizer = _optimizer(model, stage, self.config)
+        step = self._resume(name, model, optimizer)
+        loss_module: nn.Module = CaptionLoss(model, stage)
+        if dist.is_initialized():
+            loss_module = nn.parallel.DistributedDataParallel(loss_module, find_unused_parameters=True)
+        self.say(
+            f"stage {name}: {stage.steps - step} of {stage.steps} steps, {_num_parameters(model):.1f} M parameters"
+        )
+        saved_at = started = time.monotonic()
+        for batch in self._batches(name, stage, model, step):
+            parts = self._step(loss_module, optimizer, batch, step, stage)
+            step += 1
+            if step % self.config.samples_every == 0 or step == stage.steps:
+                self._report(name, model, step, parts, time.monotonic() - started)
+            if step < stage.steps and time.monotonic() - saved_at > self.config.save_every_s:
+                self._save_state(name, model, optimizer, step)
+                saved_at = time.monotonic()
+        self._finish(name, model)
+
+    def _step(
+        self, loss_module: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, step: int, stage: StageConfig
+    ) -> dict[str, Tensor]:
+        for group in optimizer.param_groups:
+            group["lr"] = stage.learning_rate * learning_rate_factor(step, stage)
+        with _autocast(self.config.precision, self.device):
+            loss, parts = loss_module(*(x.to(self.device) for x in (batch.frames, batch.ids, batch.kinds)))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(loss_module.parameters(), self.config.clip_norm)
+        optimizer.step()
+        return parts
+
+    def _batches(self, name: str, stage: StageConfig, model: VideoCoCa, step: int) -> Iterator[Batch]:
+        names = list(self.config.stages)
+        before = [self.config.stages[earlier] for earlier in names[: names.index(name)]]
+        return batches(
+            self.source,
+            model.tokenizer,  # type: ignore[arg-type]
+            name,
+            stage,
+            context=model.context_length,
+            first=sum(earlier.steps * earlier.batch_size for earlier in before),
+            seed=self.config.seed,
+            start_step=step,
+            rank=_rank(),
+            world_size=_world_size(),
+            workers=self.workers,
+        )
+
+    # Beginning and going on
+
+    def _check_data(self) -> None:
+        for name, stage in self.config.stages.items():
+            missing = [kind for kind in stage.mix if kind not in self.source.kinds]
+            if missing:
+                raise UsageError(
+                    f"stage {name} learns from {missing[0]} captions, but the data has only "
+                    f"{', '.join(sorted(self.source.kinds)) or 'none'}; change stages.{name}.mix"
+                )
+
+    def _open_folder(self) -> None:
+        """Write down what is trained here, or make sure that it is what was trained here before."""
+        path = self.out / "config.toml"
+        if path.is_file():
+            tree = load_toml(path)
+            data = tree.pop("data", None)
+            if build(TrainingConfig, tree) != self.config or data != self.source.fingerprint:
+                raise UsageError(f"{self.out} holds a training with other settings or data; choose another folder")
+        elif _rank() == 0:
+            self.out.mkdir(parents=True, exist_ok=True)
+            text = f"data = {json.dumps(self.source.fingerprint)}\n{to_toml(self.config)}"
+            _replace(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+
+    def _model_to_start_from(self, name: str) -> VideoCoCa:
+        names = list(self.config.stages)
+        before = self.config.stages[name].init_from or (names[names.index(name) - 1] if name != names[0] else None)
+        if before is not None:
+            return VideoCoCa.from_pretrained(self._folder(before))
+        torch.manual_seed(self.config.seed)
+        if self.config.open_clip is not None:
+            return VideoCoCa.from_open_clip(self.config.open_clip, self.config.pretrained)
+        kinds = frozenset(kind for stage in self.config.stages.values() for kind in stage.mix)
+        tokenizer = train_tokenizer(self.source.texts(kinds), vocab_size=self.config.model.vocab_size)
+        return build_model(self.config.model, tokenizer)
+
+    def _resume(self, name: str, model: VideoCoCa, optimizer: torch.optim.Optimizer) -> int:
+        path = self.out / "state.pt"
+        state = torch.load(path, weights_only=True, map_location=self.device) if path.is_file() else None
+        if state is None or state["stage"] != name:
+            return 0
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        return state["step"]
+
+    # Keeping and showing
+
+    def _folder(self, name: str) -> Path:
+        return stage_folder(self.out.parent, name)
+
+    def _save_state(self, name: str, model: VideoCoCa, optimizer: torch.optim.Optimizer, step: int) -> None:
+        if _rank() == 0:
+            state = {"stage": name, "step": step, "model": model.state_dict(), "optimizer": optimizer.state_dict()}
+            _replace(self.out / "state.pt", lambda partial: torch.save(state, partial))
+
+    def _finish(self, name: str, model: VideoCoCa) -> None:
+        if _rank() == 0:
+            folder = self._folder(name)
+            partial = folder.with_name(f".{name}.partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            model.save_pretrained(partial)
+            partial.rename(folder)
+            (self.out / "state.pt").unlink(missing_ok=True)
+        if dist.is_initialized():
+            dist.barrier()
+
+    def _report(self, name: str, model: VideoCoCa, step: int, parts: dict[str, Tensor], seconds: float) -> None:
+        """Write down losses and what the model says of clips that it never saw: all alike is the commonest failure."""
+        if _rank() != 0:
+            return
+        losses = {part: round(float(value), 4) for part, value in parts.items()}
+        kind = max(self.config.stages[name].mix.items(), key=lambda pair: pair[1])[0]
+        examples = [self.source.example(kind, index, held_out=True) for index in range(_SAMPLES)]
+        model.eval()
+        texts = [caption.text for caption in model.caption([example.frames for example in examples], kind=kind)]
+        model.train()
+        unique = diversity(texts).unique_share
+        shown = " ".join(f"{part} {value:.3f}" for part, value in losses.items())
+        self.say(f"  step {step}  {shown}  {seconds:.0f} s  {unique:.0%} of {len(texts)} samples differ")
+        self.say(f"    written  {texts[0]}\n    true     {examples[0].text}")
+        row = {"stage": name, "step": step, **losses, "seconds": round(seconds, 1), "unique": unique, "samples": texts}
+        with (self.out / "log.jsonl").open("a", encoding="utf-8") as log:
+            log.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def learning_rate_factor(step: int, stage: StageConfig) -> float:
+    """Linear warm-up, then half a cosine down to a twentieth."""
+    warm = min(1.0, (step + 1) / max(1, min(stage.warmup_steps, stage.steps // 5)))
+    return warm * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * step / stage.steps)))
+
+
+def _optimizer(model: VideoCoCa, stage: StageConfig, config: TrainingConfig) -> torch.optim.Optimizer:
+    """AdamW; what is no matrix (norms, biases, positions, the temperature) does not decay."""
+    matrices = [p for name, p in model.named_parameters() if p.ndim > 1 and "embedding" not in name]
+    others = [p for name, p in model.named_parameters() if p.ndim <= 1 or "embedding" in name]
+    groups: list[dict[str, Any]] = [
+        {"params": matrices, "weight_decay": config.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=stage.learning_rate, betas=(0.9, 0.98))
+
+
+def _autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
+    fast = device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16" or (precision == "auto" and fast))
+
+
+def _replace(path: Path, write: Callable[[Path], Any]) -> None:
+    """Write a file whole or not at all."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    write(partial)
+    os.replace(partial, path)
+
+
+def _num_parameters(model: nn.Module) -> float:
+    return sum(p.numel() for p in model.parameters()) / 1e6
+
+
+def _rank() -> int:
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def _world_size() -> int:
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def _all_ranks(x: Tensor) -> Tensor:
+    """The rows of all ranks, through which gradients flow."""
+    if _world_size() == 1:
+        return x
+    from torch.distributed.nn.functional import all_gather
+
+    return torch.cat(all_gather(x))
+
+
+def _all_ranks_padded(ids: Tensor, pad_id: int) -> Tensor:
+    """The token rows of all ranks, padded to the longest."""
+    if _world_size() == 1:
+        return ids
+    width = torch.tensor(ids.shape[1], device=ids.device)
+    dist.all_reduce(width, dist.ReduceOp.MAX)
+    padded = F.pad(ids, (0, int(width) - ids.shape[1]), value=pad_id)
+    rows = [torch.empty_like(padded) for _ in range(_world_size())]
+    dist.all_gather(rows, padded)
+    return torch.cat(rows)

@@ -1,0 +1,154 @@
+"""What a captioner is trained to be, and how: stages, sizes, presets.
+
+The stages are those of DALL-E 3 (Betker et al. 2023, section 2): joint contrastive and captioning training on the text
+that came with the videos, then fine-tuning on short captions, then on descriptive ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from captioner.frames import FrameConfig
+from captioner.grid_encoder import GridConfig
+from curate.schema import CAPTION_KINDS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig:
+    """Size of a captioner that is trained from nothing."""
+
+    width: int = 128
+    """Of the text towers."""
+    heads: int = 4
+    text_layers: int = 2
+    """Of the tower that reads text alone, which the contrastive loss compares with the video."""
+    decoder_layers: int = 2
+    """Of the tower that looks at the video and writes."""
+    embed_dim: int = 128
+    """Of the vectors in which videos and texts are compared."""
+    context: int = 96
+    """Longest caption in tokens, with begin and end."""
+    vocab_size: int = 1024
+    """Most tokens of the vocabulary that is learnt from the captions."""
+    frames: FrameConfig = field(default_factory=FrameConfig)
+    grid: GridConfig = field(default_factory=GridConfig)
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads:
+            raise ValueError(f"width must be a multiple of heads, got {self.width} and {self.heads}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageConfig:
+    """One stage: which captions, for how long, how fast."""
+
+    mix: Mapping[str, float]
+    """Kinds of captions and their shares of the batches. A little of an earlier kind keeps it from being forgotten."""
+    steps: int
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    warmup_steps: int = 50
+    contrastive: float = 1.0
+    """Weight of the loss that compares videos with texts."""
+    captioning: float = 2.0
+    """Weight of the loss of the next token."""
+    init_from: str | None = None
+    """The stage to go on from; None goes on from the stage before."""
+
+    def __post_init__(self) -> None:
+        for kind, share in self.mix.items():
+            if kind not in CAPTION_KINDS:
+                raise ValueError(f"mix.{kind}: no such kind; kinds: {', '.join(CAPTION_KINDS)}")
+            if share < 0:
+                raise ValueError(f"mix.{kind} must not be negative, got {share}")
+        if not sum(self.mix.values()):
+            raise ValueError("mix: at least one kind needs a share above 0")
+        if self.steps < 1 or self.batch_size < 2:
+            raise ValueError(f"a stage needs a step and two clips per batch, got {self.steps} and {self.batch_size}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingConfig:
+    """A whole training."""
+
+    stages: Mapping[str, StageConfig]
+    """By name, in order."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    open_clip: str | None = None
+    """Start from a CoCa of open_clip, such as coca_ViT-L-14, instead of from nothing; `model` is then unused."""
+    pretrained: str | None = None
+    """Its weights: a file, or a name that open_clip knows."""
+    seed: int = 0
+    weight_decay: float = 0.05
+    clip_norm: float = 1.0
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """bf16 computes in half the bits where that is faster; auto does so where the processor has instructions for it."""
+    samples_every: int = 200
+    """Steps between looks at what it writes."""
+    save_every_s: float = 120.0
+    """Seconds between saved states; a stop loses no more."""
+
+    def __post_init__(self) -> None:
+        if not self.stages:
+            raise ValueError("stages: at least one is needed")
+        known: list[str] = []
+        for name, stage in self.stages.items():
+            if stage.init_from is not None and stage.init_from not in known:
+                raise ValueError(
+                    f"stages.{name}.init_from is {stage.init_from!r}; stages before it: {', '.join(known)}"
+                )
+            known.append(name)
+        if self.pretrained and not self.open_clip:
+            raise ValueError("pretrained names weights; name their model with open_clip")
+
+
+def dall_e_3_stages(*, base: int, short: int, descriptive: int, batch_size: int = 32) -> dict[str, StageConfig]:
+    """The three stages, each so many steps long, with a tenth of the kind before in the batches of the last two."""
+    return {
+        "base": StageConfig(mix={"alt": 1.0}, steps=base, batch_size=batch_size),
+        "short": StageConfig(mix={"short": 0.9, "alt": 0.1}, steps=short, batch_size=batch_size),
+        "descriptive": StageConfig(mix={"descriptive": 0.9, "short": 0.1}, steps=descriptive, batch_size=batch_size),
+    }
+
+
+def smoke() -> TrainingConfig:
+    """A few steps of everything, in seconds: shows that the parts fit together and nothing else."""
+    return TrainingConfig(
+        stages=dall_e_3_stages(base=4, short=4, descriptive=4, batch_size=8),
+        model=ModelConfig(
+            width=32,
+            embed_dim=32,
+            text_layers=1,
+            decoder_layers=1,
+            vocab_size=400,
+            context=128,
+            frames=FrameConfig(num_frames=4, size_px=32),
+            grid=GridConfig(channels=(8, 16), blocks=(0, 1), hidden=32, scene_tokens=4),
+        ),
+        samples_every=4,
+    )
+
+
+def minutes() -> TrainingConfig:
+    """About five minutes on two cores: above chance in what it says."""
+    return TrainingConfig(stages=dall_e_3_stages(base=50, short=300, descriptive=350))
+
+
+def full() -> TrainingConfig:
+    """Up to an hour on two cores: trusted in every slot of the drawn world."""
+    return TrainingConfig(stages=dall_e_3_stages(base=400, short=2000, descriptive=2500))
+
+
+def fine_tune(open_clip: str, pretrained: str, *, steps: int = 10_000) -> TrainingConfig:
+    """Descriptive captions for a pretrained CoCa; needs a GPU. Rate and decay are those of open_clip's recipe."""
+    stage = StageConfig(
+        mix={"descriptive": 1.0}, steps=steps, batch_size=128, learning_rate=1e-5, warmup_steps=1000, contrastive=0.0
+    )
+    return replace(
+        TrainingConfig(stages={"descriptive": stage}), open_clip=open_clip, pretrained=pretrained, weight_decay=0.1
+    )
+
+
+PRESETS = {"smoke": smoke, "minutes": minutes, "full": full}
