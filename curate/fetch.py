@@ -14,7 +14,7 @@ import socket
 import ssl
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import quote, urljoin, urlsplit
 
-from curate.errors import VideoError
+from curate.errors import ErrorKind, VideoError
 
 _MAX_REDIRECTS = 5
 _CHUNK_BYTES = 1 << 20
@@ -137,26 +137,27 @@ def _request(method: str, url: str, config: FetchConfig) -> Iterator[http.client
         raise VideoError("blocked", f"{url}: addresses on the web are fetched only with --allow-http")
     address = url
     for _ in range(_MAX_REDIRECTS + 1):
-        connection = _connection(address, config)
-        try:
-            parts = urlsplit(address)
-            target = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._") + (f"?{parts.query}" if parts.query else "")
-            connection.request(method, target, headers={"User-Agent": "reelwright", "Accept-Encoding": "identity"})
-            response = connection.getresponse()
+        with closing(_connection(address, config)) as connection, _answer(method, address, connection) as response:
             location = response.headers.get("Location")
             if response.status in (301, 302, 303, 307, 308) and location:
                 address = urljoin(address, location)
                 continue
             if response.status >= 400:
-                kind: Any = "missing" if response.status in (404, 410) else "download"
+                kind: ErrorKind = "missing" if response.status in (404, 410) else "download"
                 raise VideoError(kind, f"{url}: the server answered {response.status} {response.reason}")
             yield response
             return
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            raise VideoError("download", f"{url}: could not be fetched: {error}") from None
-        finally:
-            connection.close()
     raise VideoError("download", f"{url}: more than {_MAX_REDIRECTS} redirects")
+
+
+def _answer(method: str, url: str, connection: http.client.HTTPConnection) -> http.client.HTTPResponse:
+    parts = urlsplit(url)
+    target = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._") + (f"?{parts.query}" if parts.query else "")
+    try:
+        connection.request(method, target, headers={"User-Agent": "reelwright", "Accept-Encoding": "identity"})
+        return connection.getresponse()
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise VideoError("download", f"{url}: could not be fetched: {error}") from None
 
 
 def _connection(url: str, config: FetchConfig) -> http.client.HTTPConnection:
@@ -170,7 +171,7 @@ def _connection(url: str, config: FetchConfig) -> http.client.HTTPConnection:
     except OSError as error:
         raise VideoError("download", f"{url}: {parts.hostname} cannot be found: {error}") from None
     address = str(found[0][4][0])
-    if not config.allow_private and not ipaddress.ip_address(address.partition("%")[0]).is_global:
+    if not config.allow_private and not _is_public(address):
         raise VideoError("blocked", f"{url}: {parts.hostname} is a private address ({address}), which is not fetched")
     connection = http.client.HTTPConnection(address, port, timeout=config.timeout_s)
     try:  # connected here, to the address that was checked
@@ -182,3 +183,7 @@ def _connection(url: str, config: FetchConfig) -> http.client.HTTPConnection:
         raise VideoError("download", f"{url}: no connection: {error}") from None
     connection.host = parts.hostname  # for the Host header
     return connection
+
+
+def _is_public(address: str) -> bool:
+    return ipaddress.ip_address(address.partition("%")[0]).is_global

@@ -31,6 +31,7 @@ SCAN_VERSION = 1
 """Raised whenever the same video would give other rows."""
 
 _REPORT_EVERY_S = 0.2
+_DAMAGED = pa.field("damaged", pa.bool_(), False, {"doc": "Whether the decoder itself marked the frame as damaged."})
 _PREVIEWS = pa.schema([pa.field("pts", pa.int64(), False), pa.field("jpeg", pa.binary(), False)])
 
 
@@ -43,7 +44,7 @@ class ScanConfig:
     preview_quality: int = 88
     """JPEG quality of previews, 1 to 100."""
     detectors: tuple[str, ...] = ()
-    """Shot detectors of PySceneDetect that look at the same frames besides ours: content, adaptive, hash, ..."""
+    """Shot detectors of PySceneDetect that look on beside ours, for example adaptive or content:threshold=31."""
     limits: Limits = field(default_factory=Limits)
     """What scanning one video may use before it is given up."""
     fetch: FetchConfig = field(default_factory=FetchConfig)
@@ -164,14 +165,15 @@ def _decode(
         extractor = SignalExtractor(width, height, info.time_base)
         detectors = Detectors(config.detectors, info.time_base)
         previews = _PreviewGrid(config, info.time_base)
-        durations, num_corrupt, is_interlaced, reported = 0, 0, False, time.monotonic()
+        damaged: list[bool] = []
+        duration, is_interlaced, reported = 0, False, time.monotonic()
         for count, frame in enumerate(video.reduced_frames(), start=1):
             extractor.push(frame)
             detectors.push(frame)
             if previews.wants(frame.pts):
                 previews.add(frame.pts, to_preview(frame, info.color_matrix))
-            durations = frame.duration or durations
-            num_corrupt += frame.is_corrupt
+            duration = frame.duration or duration
+            damaged.append(frame.is_corrupt)
             is_interlaced |= frame.is_interlaced
             if time.monotonic() - reported > _REPORT_EVERY_S:
                 report_progress((video_id, count, 0))
@@ -180,9 +182,10 @@ def _decode(
                 break
         error = known_damage or video.error
     signals = detectors.mark(extractor.finish())
+    signals = signals.append_column(_DAMAGED, pa.array(damaged))
     pts = signals.column("pts").to_numpy()
     size_bytes = Path(path).stat().st_size
-    timing = _timing(pts, durations, info.time_base)
+    timing = _timing(pts, duration, info.time_base)
     error = error or _shortfall(uri, timing["duration_s"], info.declared_duration_s, info.has_audio)
     signals_path = payload_path("signals", video_id, config.fingerprint)
     previews_path = payload_path("previews", video_id, config.fingerprint)
@@ -206,7 +209,7 @@ def _decode(
         "time_base_num": info.time_base.numerator,
         "time_base_den": info.time_base.denominator,
         "num_frames": len(pts),
-        "num_corrupt_frames": num_corrupt,
+        "num_corrupt_frames": sum(damaged),
         "declared_frames": info.declared_frames,
         "declared_duration_s": info.declared_duration_s,
         "bitrate_bps": 8 * size_bytes / timing["duration_s"] if timing["duration_s"] else None,

@@ -47,7 +47,7 @@ class TableSchema:
 
 
 _TEXT, _INT, _FLOAT, _BOOL = pa.string(), pa.int64(), pa.float64(), pa.bool_()
-_SCORE = pa.float32()
+_SCORE = _FLOAT  # not float32: a limit of 0.7 must mean the 0.7 that people see
 _TIME = pa.timestamp("us", tz="UTC")
 
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from curate.tables import Dataset
 
 SAMPLES_FILE = "samples.parquet"
-_SCORE_NAMES = tuple(column.name for column in CLIPS.columns if column.type == pa.float32())
+_SCORE_NAMES = tuple(column.name for column in CLIPS.columns if column.nullable and pa.types.is_floating(column.type))
 _FACTS = ("clip_id", "start_pts", "end_pts", "num_frames", "fps", "width_px", "height_px")
 _CONTENT = ("content_x_px", "content_y_px", "content_width_px", "content_height_px")
 _CHUNK = 20_000

@@ -17,7 +17,7 @@ from model.dataset import NothingToTrainOnError, Report, SelectionConfig, kept_c
 from model.latents import EncodeConfig, encode_clips, plan_latents
 from model.text.cache import encode_texts, plan_texts
 from model.text.pretrained import PretrainedTextConfig, load_text_encoder
-from pipelines.engine import Raised, Runner
+from pipelines.engine import Engine, Raised
 
 Progress = Callable[[int, int], None]
 """Called with how many are done, and of how many."""
@@ -30,7 +30,7 @@ def encode_latents(
     dataset: Dataset,
     codec_path: str | Path,
     config: EncodeConfig,
-    run: Runner,
+    engine: Engine,
     *,
     run_id: str,
     progress: Progress | None = None,
@@ -50,11 +50,11 @@ def encode_latents(
         report.dropped.update(counts)
         raise NothingToTrainOnError(f"{dataset.uri}: nothing to encode.\n{report}")
     function = partial(encode_clips, root=dataset.uri, codec_path=str(codec_path), config=config)
-    return counts + _fill(dataset, "latents", "latent_id", run(function, tasks), run_id, planned, progress)
+    return counts + _fill(dataset, "latents", "latent_id", engine.run(function, tasks), run_id, planned, progress)
 
 
 def encode_captions(
-    dataset: Dataset, config: PretrainedTextConfig, run: Runner, *, run_id: str, progress: Progress | None = None
+    dataset: Dataset, config: PretrainedTextConfig, engine: Engine, *, run_id: str, progress: Progress | None = None
 ) -> Counter[str]:
     """Encode the captions of all kept clips that have no states of this text encoder yet. Returns counts of texts."""
     encoder_id = load_text_encoder(config).fingerprint()
@@ -63,7 +63,7 @@ def encode_captions(
     done = _done(dataset, "text_embeddings", "text_id", pc.field("encoder") == encoder_id)
     tasks = plan_texts(texts, encoder_id, done)
     planned = sum(len(task.texts) for task in tasks)
-    outcomes = run(partial(encode_texts, root=dataset.uri, config=config), tasks)
+    outcomes = engine.run(partial(encode_texts, root=dataset.uri, config=config), tasks)
     counts = _fill(dataset, "text_embeddings", "text_id", outcomes, run_id, planned, progress)
     counts["done"] = len(texts) + 1 - planned
     return counts

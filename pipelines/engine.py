@@ -1,7 +1,7 @@
 """Run a stage function over many items: with Ray Data on this machine or a cluster, or in this process without Ray.
 
-    with open_engine(EngineConfig()) as run:
-        for item, outcome in run(partial(scan_source, root=root, config=config), uris):
+    with Engine(EngineConfig()) as engine:
+        for item, outcome in engine.run(partial(scan_source, root=root, config=config), uris):
             ...
 
 Items and results are small records: ids, references, numbers. Results arrive as they are done, in any order. A stage
@@ -13,10 +13,9 @@ from __future__ import annotations
 import logging
 import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from curate.errors import ConfigError
 
@@ -25,6 +24,9 @@ Result = TypeVar("Result")
 
 _WAVE = 50_000
 """Items that are handed to Ray at a time, which bounds what the driver holds."""
+
+_LIGHT = 5_000
+"""Fewer items of light work than this are done before a cluster would have started."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,51 +56,69 @@ class Raised:
     message: str
 
 
-class Runner(Protocol):
-    """Calls a function for every item and yields each item with its outcome, in the order of completion."""
+class Engine:
+    """Calls functions for items; a cluster is started, or joined, when the first call needs one."""
 
-    def __call__(
-        self, function: Callable[[Item], Result], items: Sequence[Item], *, cpus: float = 1.0
-    ) -> Iterator[tuple[Item, Result | Raised]]: ...
+    def __init__(self, config: EngineConfig) -> None:
+        self._config = config
+        self._started = False
+        self._ours = False
+
+    def run(
+        self, function: Callable[[Item], Result], items: Sequence[Item], *, cpus: float = 1.0, light: bool = False
+    ) -> Iterator[tuple[Item, Result | Raised]]:
+        """Call the function for every item and yield each item with its outcome, in the order of completion.
+
+        `light` work, milliseconds an item, runs in this process unless there is much of it or a cluster is up.
+        """
+        if self._config.local or not items or (light and not self._started and len(items) < _LIGHT):
+            return _run_here(function, items)
+        self._start()
+        return _run_on_ray(function, items, cpus)
+
+    def close(self) -> None:
+        """End the cluster, if it was started here."""
+        if self._ours:
+            import ray
+
+            ray.shutdown()
+        self._started = self._ours = False
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _start(self) -> None:
+        if self._started:
+            return
+        import ray
+        import ray.data
+
+        for handler in logging.getLogger("ray.data").handlers:
+            if type(handler).__name__ == "PlainRayHandler":
+                handler.setLevel(logging.ERROR)  # our own progress is on the terminal; Ray's log file keeps all of it
+        if not ray.is_initialized():  # else it is somebody else's: used, and left as it is
+            where: dict[str, Any] = {"address": self._config.address}
+            if self._config.address is None:
+                where = {
+                    "num_cpus": self._config.num_cpus,
+                    "object_store_memory": self._config.object_store_mib << 20,
+                    "include_dashboard": False,
+                }
+            ray.init(**where, logging_level=logging.ERROR, log_to_driver=False)
+            self._ours = True
+        self._started = True
 
 
-@contextmanager
-def open_engine(config: EngineConfig) -> Iterator[Runner]:
-    """A runner for the time of a job. A cluster that was started here ends with it."""
-    if config.local:
-        yield _run_here
-        return
-    import ray
-
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
-    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-    if ray.is_initialized():  # somebody else's: used, and left as it is
-        yield _run_on_ray
-        return
-    if config.address:
-        ray.init(address=config.address, **quiet)
-    else:
-        ray.init(
-            num_cpus=config.num_cpus,
-            object_store_memory=config.object_store_mib << 20,
-            include_dashboard=False,
-            **quiet,
-        )
-    try:
-        yield _run_on_ray
-    finally:
-        ray.shutdown()
-
-
-def _run_here(
-    function: Callable[[Item], Result], items: Sequence[Item], *, cpus: float = 1.0
-) -> Iterator[tuple[Item, Result | Raised]]:
+def _run_here(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[tuple[Item, Result | Raised]]:
     for item in items:
         yield item, _outcome(function, item)
 
 
 def _run_on_ray(
-    function: Callable[[Item], Result], items: Sequence[Item], *, cpus: float = 1.0
+    function: Callable[[Item], Result], items: Sequence[Item], cpus: float
 ) -> Iterator[tuple[Item, Result | Raised]]:
     import ray.data
 

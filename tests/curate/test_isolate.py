@@ -36,7 +36,7 @@ def hang_after(steps):
 def work_slowly(steps):
     for step in range(steps):
         report_progress(step)
-        time.sleep(0.1)
+        time.sleep(0.5)
     return steps
 
 
@@ -58,6 +58,7 @@ def own_pid():
 def child():
     sys.path.insert(0, os.path.dirname(__file__))
     child = Child()
+    child.call("os:getpid")  # its start is not part of what the tests below time
     yield child
     child.close()
     sys.path.pop(0)
@@ -80,16 +81,16 @@ def test_what_is_printed_stays_out_of_the_messages(child):
 
 
 def test_a_hang_is_killed_and_says_how_far_it_came(child):
-    with pytest.raises(Killed, match=r"no progress for 0\.5 s") as caught:
-        child.call(HERE + "hang_after", 7, limits=Limits(stall_s=0.5))
+    with pytest.raises(Killed, match="no progress for 2 s") as caught:
+        child.call(HERE + "hang_after", 7, limits=Limits(stall_s=2))
     assert (caught.value.kind, caught.value.progress) == ("timeout", 6)
     assert child.call(HERE + "double", 1) == 2
 
 
 def test_slow_but_steady_is_no_hang_until_the_wall_clock_says_so(child):
-    assert child.call(HERE + "work_slowly", 12, limits=Limits(stall_s=0.6)) == 12
-    with pytest.raises(Killed, match=r"not done within 0\.5 s"):
-        child.call(HERE + "work_slowly", 100, limits=Limits(wall_s=0.5))
+    assert child.call(HERE + "work_slowly", 8, limits=Limits(stall_s=3)) == 8
+    with pytest.raises(Killed, match="not done within 2 s"):
+        child.call(HERE + "work_slowly", 100, limits=Limits(wall_s=2))
 
 
 def test_a_crash_in_native_code_is_an_error_with_the_signal(child):

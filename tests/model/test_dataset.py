@@ -17,7 +17,7 @@ from model.latents import EncodeConfig
 from model.training_files import write_training_files
 from model.windows import WindowConfig
 from pipelines.encode import encode_latents
-from pipelines.engine import EngineConfig, open_engine
+from pipelines.engine import Engine, EngineConfig
 
 STRIDE = (4, 8, 8)
 SELECT = SelectionConfig()
@@ -25,8 +25,8 @@ CACHED = SelectionConfig(cache="only")
 
 
 def encode(dataset, codec_path, config=None):
-    with open_engine(EngineConfig(local=True)) as run:
-        return encode_latents(dataset, codec_path, config or EncodeConfig(), run, run_id="r1")
+    with Engine(EngineConfig(local=True)) as engine:
+        return encode_latents(dataset, codec_path, config or EncodeConfig(), engine, run_id="r1")
 
 
 @pytest.fixture(scope="module")

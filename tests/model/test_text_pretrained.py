@@ -11,7 +11,7 @@ from model.text.base import TextTooLongError
 from model.text.pretrained import PretrainedTextConfig, PretrainedTextEncoder, load_text_encoder
 from model.training_files import write_training_files
 from pipelines.encode import encode_captions
-from pipelines.engine import EngineConfig, open_engine
+from pipelines.engine import Engine, EngineConfig
 
 WORDS = ["[UNK]", "</s>", "a", "red", "circle", "blue", "square", "moves", "left", "."]
 TEXTS = ["a red circle moves left .", "blue square", "a", "a red circle a blue square"]
@@ -124,10 +124,10 @@ def test_the_cache_holds_each_caption_once_and_a_change_of_encoder_is_another_ke
     config = PretrainedTextConfig(name=str(tmp_path / "t5"), max_tokens=6)
     with pytest.raises(ConfigError, match="found none"):
         open_text_cache(dataset)
-    with open_engine(EngineConfig(local=True)) as run:
+    with Engine(EngineConfig(local=True)) as engine:
         # Three kept clips have captions of 6 tokens, and there is the empty text.
-        assert encode_captions(dataset, config, run, run_id="r") == {"ok": 4, "done": 0}
-        assert encode_captions(dataset, config, run, run_id="r") == {"done": 4}
+        assert encode_captions(dataset, config, engine, run_id="r") == {"ok": 4, "done": 0}
+        assert encode_captions(dataset, config, engine, run_id="r") == {"done": 4}
         cache = open_text_cache(dataset)
         assert (cache.dim, cache.fingerprint()) == (16, encoder.fingerprint())
         text = "A pattern, number 0a."
@@ -136,7 +136,7 @@ def test_the_cache_holds_each_caption_once_and_a_change_of_encoder_is_another_ke
         with pytest.raises(UsageError, match="'a red dot' is not among the cached texts"):
             cache.encode(["a red dot"])
         short = PretrainedTextConfig(name=str(tmp_path / "t5"), max_tokens=3)
-        assert encode_captions(dataset, short, run, run_id="r") == {"ok": 1, "failed": 3, "done": 0}
+        assert encode_captions(dataset, short, engine, run_id="r") == {"ok": 1, "failed": 3, "done": 0}
     with pytest.raises(ConfigError, match="one encoder is needed"):
         open_text_cache(dataset)
     assert open_text_cache(dataset, encoder.fingerprint()).encode([text])[0].shape == (6, 16)
@@ -146,8 +146,8 @@ def test_plain_files_carry_the_text_along(tokenizer, tmp_path):
     dataset = make_dataset(tmp_path / "data", 2)
     encoder = PretrainedTextEncoder(tiny_model("t5"), tokenizer, max_tokens=6)
     save(encoder, tmp_path / "t5")
-    with open_engine(EngineConfig(local=True)) as run:
-        encode_captions(dataset, PretrainedTextConfig(name=str(tmp_path / "t5"), max_tokens=6), run, run_id="r")
+    with Engine(EngineConfig(local=True)) as engine:
+        encode_captions(dataset, PretrainedTextConfig(name=str(tmp_path / "t5"), max_tokens=6), engine, run_id="r")
     codec = PCACodec(stride=(4, 8, 8), z_dim=4).eval()
     data = open_training_set(dataset, SelectionConfig(), codec=codec)
     cache = open_text_cache(dataset)
