@@ -22,6 +22,7 @@ HIDES: dict[str, tuple[str, ...]] = {
     "black": (),
     "flash": (),
     "whip": ("camera",),
+    "exposure": ("lighting",),
     "blur": ("texture", "text"),
     "low_light": ("lighting",),
     "noise": (),
@@ -53,8 +54,8 @@ class Defect:
     end: int | None = None
     amount: float | None = None
     """By kind: bars: share of the height or width that both cover; blur: standard deviation in short sides; noise:
-    standard deviation in grey levels; low_light: share of the light that is left; flash: grey levels added; whip: how
-    many widths of the frame to the side the camera starts. None takes a usual value."""
+    standard deviation in grey levels; low_light, exposure: share of the light that is left; flash: grey levels
+    added; whip: how many widths of the frame to the side the camera starts. None takes a usual value."""
 
     def __post_init__(self) -> None:
         if self.kind not in HIDES:
@@ -73,6 +74,7 @@ _USUAL = {
     "blur": 0.016,
     "noise": 28.0,
     "low_light": 0.16,
+    "exposure": 0.6,
     "flash": 150.0,
     "whip": 1.2,
 }
@@ -119,6 +121,10 @@ def _blur(picture: np.ndarray, amount: float, rng: np.random.Generator) -> np.nd
 
 def _low_light(picture: np.ndarray, amount: float, rng: np.random.Generator) -> np.ndarray:
     return add_grain(picture * np.float32(amount), 1.5, rng)
+
+
+def _exposure(picture: np.ndarray, amount: float, rng: np.random.Generator) -> np.ndarray:
+    return (picture * np.float32(amount)).astype(np.uint8)
 
 
 def _noise(picture: np.ndarray, amount: float, rng: np.random.Generator) -> np.ndarray:
@@ -175,6 +181,7 @@ def _ink(picture: np.ndarray, distance: np.ndarray, x: int, y: int, stroke: floa
 _SPOILERS: dict[str, Callable[[np.ndarray, float, np.random.Generator], np.ndarray]] = {
     "blur": _blur,
     "low_light": _low_light,
+    "exposure": _exposure,
     "noise": _noise,
     "flash": _flash,
     "black": _black,

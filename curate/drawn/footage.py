@@ -1,8 +1,10 @@
 """A folder of drawn footage, as messy as real footage: for the demo, the tests and anybody who has none at hand.
 
-truth = draw_footage(folder, seconds=120)     films in many codecs, containers, sizes and rates; broken files among them
-folder/footage.csv                            uri, license, title, caption: what came with the files; captions are noisy
-folder/truth.json                             what the files really are and show; `read_truth` reads it back
+    truth = draw_footage(folder, seconds=120)
+
+folder/*              films in many codecs, containers, sizes and rates (reels.py), broken files among them (broken.py)
+folder/footage.csv    uri, license, title, caption: what came with the files; captions are noisy
+folder/truth.json     what the files really are and show; `read_truth` reads it back
 """
 
 from __future__ import annotations
@@ -21,11 +23,12 @@ import numpy as np
 from curate.config import build, to_tree
 from curate.counter_random import generator
 from curate.drawn.broken import damage
-from curate.drawn.defects import FILM_DEFECTS, HIDES, Defect
+from curate.drawn.defects import Defect
 from curate.drawn.describe import describe
-from curate.drawn.film import Film, FilmTruth, film_truth, render_film, sample_film
+from curate.drawn.film import Film, FilmTruth, film_truth, render_film
+from curate.drawn.reels import ALL_SHARES, REELS, SMALL_COPY, Reel, h264
+from curate.drawn.sample_film import sample_film
 from curate.drawn.sound import add_tone
-from curate.drawn.transitions import TRANSITIONS
 from curate.errors import ConfigError
 from curate.video_write import Encoding, write_video
 
@@ -60,181 +63,15 @@ class Truth:
     files: tuple[FileTruth, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Reel:
-    """The plan of one file."""
-
-    path: str
-    title: str
-    share: float  # of the seconds asked for, relative to the other reels
-    size: tuple[int, int]
-    fps: Fraction
-    encoding: Encoding
-    license: str = "CC0-1.0"
-    kinds: tuple[str, ...] = tuple(TRANSITIONS)
-    cut_share: float = 0.6
-    mean_take_s: float = 3.0
-    defects: tuple[str, ...] = ()
-    defect_share: float = 1.0
-    film_defects: tuple[str, ...] = ()
-    fades: bool = False
-    rotation_deg: int = 0
-    is_vfr: bool = False
-    has_sound: bool = False
-
-
-def _h264(quality: str = "21", **options: str) -> Encoding:
-    return Encoding(quality=quality, options={"preset": "veryfast", **options})
-
-
-_TAKE_DEFECTS = tuple(kind for kind in HIDES if kind not in (*FILM_DEFECTS, "still"))
-
-_REELS = (
-    _Reel(
-        path="trailer.mp4",
-        title="Trailer",
-        share=0.2,
-        size=(480, 270),
-        fps=Fraction(24),
-        encoding=_h264(),
-        cut_share=0.4,
-        fades=True,
-        has_sound=True,
-        license="CC-BY-4.0",
-    ),
-    _Reel(
-        path="phone/IMG 0042 (portrait).mp4",
-        title="On the way & back, #1",
-        share=0.1,
-        size=(180, 320),
-        fps=Fraction(30),
-        encoding=_h264(),
-        cut_share=1.0,
-        rotation_deg=90,
-    ),
-    _Reel(
-        path="phone/vertical.mp4",
-        title="Vertical",
-        share=0.08,
-        size=(216, 384),
-        fps=Fraction(25),
-        encoding=Encoding(codec="hevc", pixel_format="yuv420p10le", options={"preset": "ultrafast"}),
-        license="CC-BY-SA-4.0",
-    ),
-    _Reel(
-        path="web/shapes.webm",
-        title="Shapes at play",
-        share=0.1,
-        size=(320, 240),
-        fps=Fraction(30000, 1001),
-        encoding=Encoding(codec="vp9", options={"deadline": "realtime", "cpu-used": "8"}),
-    ),
-    _Reel(
-        path="web/screen.mp4",
-        title="Screen recording",
-        share=0.08,
-        size=(384, 216),
-        fps=Fraction(30),
-        encoding=_h264(),
-        cut_share=1.0,
-        is_vfr=True,
-        license="",
-    ),
-    _Reel(
-        path="web/modern.mp4",
-        title="Modern",
-        share=0.04,
-        size=(320, 180),
-        fps=Fraction(24),
-        encoding=Encoding(codec="av1", quality="34", options={"preset": "11"}),
-    ),
-    _Reel(
-        path="archive/tape 7.avi",
-        title="Tape 7",
-        share=0.08,
-        size=(352, 288),
-        fps=Fraction(25),
-        encoding=Encoding(codec="mpeg4", options={"qscale": "4"}),
-        film_defects=("pillarbox",),
-        defects=("noise",),
-        defect_share=0.5,
-        license="all rights reserved",
-    ),
-    _Reel(
-        path="archive/cinema.mkv",
-        title="Wide screen",
-        share=0.1,
-        size=(426, 240),
-        fps=Fraction(24000, 1001),
-        encoding=_h264(),
-        film_defects=("letterbox",),
-        cut_share=0.5,
-    ),
-    _Reel(
-        path="archive/square.mov",
-        title="Square",
-        share=0.06,
-        size=(256, 256),
-        fps=Fraction(12),
-        encoding=_h264("18"),
-    ),
-    _Reel(
-        path="archive/odd size.mkv",
-        title="Lossless, of an odd size",
-        share=0.03,
-        size=(241, 135),
-        fps=Fraction(15),
-        encoding=Encoding(codec="ffv1", pixel_format="bgr0"),
-        cut_share=1.0,
-    ),
-    _Reel(
-        path="slides.mp4",
-        title="Slide show",
-        share=0.06,
-        size=(320, 180),
-        fps=Fraction(10),
-        encoding=_h264(),
-        cut_share=1.0,
-        mean_take_s=1.8,
-        defects=("still",),
-    ),
-    _Reel(
-        path="rushes.mp4",
-        title="Rushes, as they came",
-        share=0.16,
-        size=(400, 224),
-        fps=Fraction(25),
-        encoding=_h264(),
-        cut_share=1.0,
-        mean_take_s=1.6,
-        defects=_TAKE_DEFECTS,
-        film_defects=("watermark",),
-        license="CC-BY-4.0",
-    ),
-    _Reel(
-        path="high definition.mp4",
-        title="High definition",
-        share=0.03,
-        size=(1280, 720),
-        fps=Fraction(30),
-        encoding=_h264("23", preset="ultrafast"),
-        cut_share=1.0,
-        mean_take_s=2.0,
-    ),
-)
-_SMALL_COPY = replace(_REELS[0], path="web/trailer small.mp4", size=(240, 136), encoding=_h264("28"), has_sound=False)
-_ALL_SHARES = sum(reel.share for reel in (*_REELS, _SMALL_COPY))
-
-
 def draw_footage(folder: str | Path, *, seconds: float = 120.0, seed: int = 0, broken: bool = True) -> Truth:
     """Draw about so many seconds of footage into a folder, with broken files among it if asked for.
 
     The same seed gives the same pictures and truth. A codec that this build of FFmpeg lacks is replaced by H.264.
     """
     folder = Path(folder)
-    files = [_draw(folder, reel, seconds, seed) for reel in _REELS]
-    small = _draw(folder, _SMALL_COPY, seconds, seed, film_path=_REELS[0].path)
-    files.append(replace(small, like=_REELS[0].path))
+    files = [_draw(folder, reel, seconds, seed) for reel in REELS]
+    small = _draw(folder, SMALL_COPY, seconds, seed, film_path=REELS[0].path)
+    files.append(replace(small, like=REELS[0].path))
     shutil.copyfile(folder / "slides.mp4", folder / "slides (copy).mp4")
     files.append(replace(_named(files, "slides.mp4"), path="slides (copy).mp4", same_as="slides.mp4"))
     if broken:
@@ -265,7 +102,7 @@ def _named(files: list[FileTruth], path: str) -> FileTruth:
     return next(file for file in files if file.path == path)
 
 
-def _draw(folder: Path, reel: _Reel, seconds: float, seed: int, film_path: str | None = None) -> FileTruth:
+def _draw(folder: Path, reel: Reel, seconds: float, seed: int, film_path: str | None = None) -> FileTruth:
     film = _film(reel, seconds, seed, film_path or reel.path)
     truth = film_truth(film)
     encoding = _available(reel.encoding)
@@ -303,14 +140,14 @@ def _draw(folder: Path, reel: _Reel, seconds: float, seed: int, film_path: str |
     )
 
 
-def _film(reel: _Reel, seconds: float, seed: int, name: str) -> Film:
+def _film(reel: Reel, seconds: float, seed: int, name: str) -> Film:
     width, height = reel.size
     film = sample_film(
         generator(seed, "footage", name),
         width=width,
         height=height,
         fps=reel.fps,
-        seconds=max(seconds * reel.share / _ALL_SHARES, 1.5),
+        seconds=max(seconds * reel.share / ALL_SHARES, 1.5),
         kinds=reel.kinds,
         cut_share=reel.cut_share,
         mean_take_s=reel.mean_take_s,
@@ -326,7 +163,7 @@ def _available(encoding: Encoding) -> Encoding:
     try:
         encoding.encoder()
     except ConfigError:
-        return _h264()
+        return h264()
     return encoding
 
 

@@ -10,9 +10,10 @@ import pytest
 from curate.config import build, to_tree
 from curate.counter_random import generator
 from curate.drawn.defects import FILM_DEFECTS, HIDES, Defect, text_box
-from curate.drawn.film import Film, FilmTruth, Join, Take, film_truth, render_film, sample_film
+from curate.drawn.film import Film, FilmTruth, Join, Take, film_truth, render_film
 from curate.drawn.render import draw_frames
 from curate.drawn.sample import sample_shot
+from curate.drawn.sample_film import sample_film
 from curate.drawn.shot import Shot, World
 from curate.drawn.transitions import TRANSITIONS, blend
 from curate.errors import ConfigError
@@ -116,7 +117,7 @@ def spoiled(kind: str, **settings: object) -> tuple[np.ndarray, np.ndarray, Film
     return rendered(film).astype(float), clean.astype(float), film_truth(film)
 
 
-@pytest.mark.parametrize("kind", ["black", "flash", "frozen", "whip"])
+@pytest.mark.parametrize("kind", ["black", "exposure", "flash", "frozen", "whip"])
 def test_a_defect_of_some_frames_leaves_the_others_alone(kind):
     frames, clean, truth = spoiled(kind, start=5, end=9)
     touched = [index for index in range(20) if not np.array_equal(frames[index], clean[index])]
@@ -124,7 +125,8 @@ def test_a_defect_of_some_frames_leaves_the_others_alone(kind):
     assert len(touched) >= 3
     (defect,) = truth.scenes[0].defects
     assert (defect.start, defect.end) == (5, 9)
-    assert [(trap.start, trap.end) for trap in truth.traps] == ([(5, 9)] if kind in ("flash", "whip") else [])
+    traps = {"flash": [(5, 9)], "whip": [(5, 9)], "exposure": [(5, 6), (9, 10)]}.get(kind, [])
+    assert [(trap.start, trap.end) for trap in truth.traps] == traps
     assert [boundary.required for boundary in truth.boundaries] == ([False] if kind == "black" else [])
 
 

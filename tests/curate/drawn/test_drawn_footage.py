@@ -8,16 +8,8 @@ import pytest
 
 from curate.drawn.broken import _CASES, damage
 from curate.drawn.film import film_truth
-from curate.drawn.footage import (
-    _REELS,
-    _TAKE_DEFECTS,
-    FileTruth,
-    Truth,
-    _film,
-    draw_footage,
-    read_truth,
-    set_rotation,
-)
+from curate.drawn.footage import FileTruth, Truth, _film, draw_footage, read_truth, set_rotation
+from curate.drawn.reels import REELS, TAKE_DEFECTS
 from curate.drawn.render import draw_frames
 from curate.errors import ERROR_KINDS, VideoError
 from curate.video import open_video, to_rgb
@@ -123,9 +115,9 @@ def test_the_same_seed_draws_the_same_truth(footage, tmp_path):
 
 def test_every_take_defect_is_among_the_rushes(tmp_path):
 
-    reel = next(reel for reel in _REELS if reel.path == "rushes.mp4")
+    reel = next(reel for reel in REELS if reel.path == "rushes.mp4")
     truth = film_truth(_film(reel, 120.0, 0, reel.path))
-    assert {defect.kind for scene in truth.scenes for defect in scene.defects} >= set(_TAKE_DEFECTS) - {"whip"}
+    assert {defect.kind for scene in truth.scenes for defect in scene.defects} >= set(TAKE_DEFECTS) - {"whip"}
 
 
 def broken_files() -> list[str]:
