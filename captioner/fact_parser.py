@@ -54,6 +54,11 @@ def parse_facts(text: str) -> dict[str, str | None] | None:
     return claims.facts()
 
 
+def unknown_text(text: str) -> str:
+    """What is left of a text, in lower case, without quotations and the phrases that are known."""
+    return " ".join(_scan(sentence.lower())[1] for sentence in _SENTENCE_END.split(_QUOTED.sub(" ", text)))
+
+
 class _Claims:
     """What was said so far."""
 

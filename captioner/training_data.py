@@ -79,6 +79,11 @@ class DrawnSource:
         shot = self.shot(index, held_out=held_out)
         return Example(self._draw(shot, index, held_out), describe(shot, kind, seed=index))  # type: ignore[arg-type]
 
+    def pair(self, index: int) -> tuple[str, str]:
+        """A short and a descriptive caption of a shot."""
+        shot = self.shot(index)
+        return describe(shot, "short", seed=index), describe(shot, "descriptive", seed=index)
+
     def texts(self, kinds: frozenset[str], num_shots: int = 1500) -> Iterator[str]:
         for index in range(num_shots):
             shot = self.shot(index)
