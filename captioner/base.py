@@ -135,6 +135,8 @@ class Identity:
     """Keys of `Clip.context` that its answers depend on."""
     looks: bool = True
     """Whether it needs frames at all."""
+    num_threads: int = 2
+    """How many calls of `caption` at a time keep it busy: while one batch is written, the next is read."""
 
 
 class Scorer(Protocol):
@@ -148,9 +150,6 @@ class Scorer(Protocol):
 
 class Captioner(Scorer, Protocol):
     """Something that writes captions. Implementations are in `captioner/makers/`."""
-
-    num_threads: int
-    """How many calls of `caption` at a time keep it busy."""
 
     def caption(self, clips: Sequence[Clip], request: CaptionRequest) -> list[CaptionResult]:
         """One result per clip, in any order. May be called from several threads at once.

@@ -5,14 +5,19 @@
     alignment.passes, alignment.margins, alignment.misplaced
 
 Captions of the wrong clips are the costliest failure on record: they read well, and no text detector can see them.
-The test statistic is the trace of the similarity matrix. Were the captions dealt out at random, it would be nearly
-normal with mean and variance known in closed form (Hoeffding 1951, "A combinatorial central limit theorem"), so no
-threshold has to be tuned to a scorer: a poor scorer needs more captions, and never passes shuffled ones.
+Two tests, neither of which has a threshold that depends on how good the scorer is; a poor one needs more captions.
+
+Better than shuffled: the trace of the similarity matrix. Were the captions dealt out at random, it would be nearly
+normal with mean and variance known in closed form (Hoeffding 1951, "A combinatorial central limit theorem").
+
+Nobody else's: captions that moved to a neighbour, whose clip looks alike, pass the first test. But whoever can tell
+clips apart puts a caption's own clip first more often than second or third; then it would be second or third.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import comb
 
 import numpy as np
 
@@ -20,6 +25,8 @@ MIN_CAPTIONS = 5
 """Below this, chance alone cannot be told from a perfect fit."""
 _MIN_Z = 3.0
 """Shuffled captions pass once in about 700 batches."""
+_MAX_CHANCE = 1e-3
+"""Right captions fail the second test at most once in so many batches."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -28,6 +35,8 @@ class Alignment:
 
     z: float
     """Standard deviations by which the batch fits better than shuffled captions would."""
+    own_is_rarely_first: bool
+    """Whether the captions' own clips come second or third so much more often than first that it cannot be chance."""
     own: np.ndarray
     """Similarity of each caption to its own clip, as the scorer gave it."""
     margins: np.ndarray
@@ -37,7 +46,7 @@ class Alignment:
 
     @property
     def passes(self) -> bool:
-        return self.z >= _MIN_Z
+        return self.z >= _MIN_Z and not self.own_is_rarely_first
 
 
 def measure(similarity: np.ndarray) -> Alignment | None:
@@ -54,12 +63,38 @@ def measure(similarity: np.ndarray) -> Alignment | None:
     centred = matrix - matrix.mean(0, keepdims=True) - matrix.mean(1, keepdims=True) + matrix.mean()
     deviation = float(np.sqrt((centred**2).sum() / (num - 1) ** 2))
     if deviation < 1e-9 * (1e-9 + np.abs(matrix).max()):  # every clip likes every text equally: nothing is known
-        return Alignment(z=0.0, own=np.diag(matrix).copy(), margins=np.zeros(num), misplaced=())
+        return Alignment(
+            z=0.0, own_is_rarely_first=False, own=np.diag(matrix).copy(), margins=np.zeros(num), misplaced=()
+        )
     scaled = centred / deviation
     margins = np.diag(scaled).copy()
     z = float(margins.sum() / np.sqrt(num - 1))  # Hoeffding 1951: the variance of the sum is num - 1 in these units
     misplaced = _misplaced(scaled, float(np.median(margins))) if z >= _MIN_Z else ()
-    return Alignment(z=z, own=np.diag(matrix).copy(), margins=margins, misplaced=misplaced)
+    return Alignment(
+        z=z,
+        own_is_rarely_first=_own_is_rarely_first(scaled),
+        own=np.diag(matrix).copy(),
+        margins=margins,
+        misplaced=misplaced,
+    )
+
+
+def _own_is_rarely_first(scaled: np.ndarray) -> bool:
+    """Of captions whose own clip is among their best k, at least every k-th should have it first, whatever the scorer.
+
+    Clips that fit equally well share their place.
+    """
+    places = (scaled > np.diag(scaled) + 1e-9).sum(axis=0)
+    first = int((places == 0).sum())
+    depths = (2, 3, 5, 8)
+    return any(
+        _binomial_tail(first, int((places < depth).sum()), 1 / depth) < _MAX_CHANCE / len(depths) for depth in depths
+    )
+
+
+def _binomial_tail(most: int, num: int, share: float) -> float:
+    """Probability of at most so many successes."""
+    return sum(comb(num, hits) * share**hits * (1 - share) ** (num - hits) for hits in range(most + 1))
 
 
 def _misplaced(scaled: np.ndarray, typical_margin: float) -> tuple[int, ...]:

@@ -60,8 +60,6 @@ def identify(spec: str, config: CocaConfig) -> Identity:
 class CocaCaptioner:
     """A VideoCoCa that stays loaded; it can also compare clips with texts."""
 
-    num_threads = 2  # while one batch is written, the next is read
-
     def __init__(self, spec: str, config: CocaConfig, identity: Identity | None = None) -> None:
         import torch
 

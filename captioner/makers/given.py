@@ -23,8 +23,6 @@ _DROPOUT = 0.1  # of a field, as HunyuanVideo and SkyReels-V2 do, so that no fie
 class GivenCaptioner:
     """Copies or composes what is in `Clip.context`."""
 
-    num_threads = 1
-
     def __init__(self, identity: Identity) -> None:
         self.identity = identity
 
@@ -57,6 +55,7 @@ IDENTITIES = {
         follows_prompt=False,
         reads=frozenset({"original_caption"}),
         looks=False,
+        num_threads=1,
     ),
     "compose": Identity(
         id="compose",
@@ -65,6 +64,7 @@ IDENTITIES = {
         follows_prompt=False,
         reads=frozenset({"facts"}),
         looks=False,
+        num_threads=1,
     ),
     "template": Identity(
         id="template",
@@ -73,6 +73,7 @@ IDENTITIES = {
         follows_prompt=False,
         reads=frozenset({"slots"}),
         looks=False,
+        num_threads=1,
     ),
 }
 """By name. Each reads one key of the context."""

@@ -60,8 +60,6 @@ def identify(name: str, config: HfConfig) -> Identity:
 class HfCaptioner:
     """A transformers model that stays loaded."""
 
-    num_threads = 2  # while one batch is written, the next is read and reduced
-
     def __init__(self, name: str, config: HfConfig, identity: Identity | None = None) -> None:
         import torch
         from transformers import AutoModelForImageTextToText

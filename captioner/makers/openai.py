@@ -43,8 +43,6 @@ def identify(spec: str, config: OpenAIConfig) -> Identity:
 class OpenAICaptioner:
     """Captions by a chat server."""
 
-    num_threads = 2  # while the last answers to one batch come in, requests of the next fill the slots
-
     def __init__(self, spec: str, config: OpenAIConfig, identity: Identity | None = None) -> None:
         self.identity = identity or identify(spec, config)
         self._config = config

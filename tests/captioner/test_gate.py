@@ -38,6 +38,26 @@ def test_captions_shifted_by_one_are_refused():
     assert not measure(np.roll(similarity(32, strength=10), 1, axis=1)).passes
 
 
+def test_captions_moved_to_a_clip_that_looks_alike_are_refused_although_they_beat_shuffled_ones():
+    def moved(by, seed):  # each clip looks like the two on either side of it
+        matrix = similarity(128, strength=10, seed=seed)
+        alike = sum(np.roll(np.eye(128), step, axis=1) for step in (-2, -1, 1, 2))
+        return np.roll(matrix + 0.05 * 6 * alike, by, axis=1)
+
+    for seed in range(20):
+        assert measure(moved(0, seed)).passes
+        alignment = measure(moved(1, seed))
+        assert alignment.z > 10
+        assert alignment.own_is_rarely_first
+        assert not alignment.passes
+
+
+def test_a_poor_scorer_is_no_reason_to_suspect_right_captions():
+    for strength in (0.3, 0.6, 1.0, 2.0):
+        suspected = [measure(similarity(64, strength=strength, seed=seed)).own_is_rarely_first for seed in range(100)]
+        assert sum(suspected) <= 1
+
+
 def test_texts_that_fit_everything_and_clips_that_like_every_text_change_nothing():
     fair, unfair = measure(similarity(64)), measure(similarity(64, bias=20.0))
     assert unfair.passes

@@ -1,0 +1,133 @@
+"""What is asked of a captioner, and who it is: everything that determines the rows of a caption job.
+
+job = resolve(CaptionConfig(captioner="hf:Qwen/Qwen2.5-VL-7B-Instruct"))       # loads no model
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from captioner.base import CaptionRequest, Decode, FramePolicy, Identity
+from captioner.clip_frames import ClipSource
+from captioner.hygiene import HYGIENE_VERSION
+from captioner.makers.by_name import MakersConfig, identify
+from captioner.prompts import NO_PROMPT, PROMPTS, Prompt
+from curate.config import build, fingerprint, to_tree
+from curate.errors import UsageError
+from curate.schema import CAPTION_KINDS
+
+CAPTION_VERSION = 1
+"""Raised whenever the same settings would give other rows."""
+
+_BATCHES = {"original": 4096, "compose": 4096, "template": 4096, "hf": 64}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaptionConfig:
+    """How clips are captioned."""
+
+    captioner: str
+    """coca:PATH, hf:NAME_OR_PATH, openai:URL#MODEL, template:TRUTH.json, original or compose."""
+    kind: str = "descriptive"
+    """What is written: short, medium, descriptive, structured; alt or human for texts that came with the input."""
+    prompt: str | None = None
+    """An instruction instead of the built-in one, for captioners that follow one."""
+    frames: FramePolicy = field(default_factory=FramePolicy)
+    decode: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of `Decode` that differ from the captioner's own."""
+    max_attempts: int = 3
+    """How often a captioner is asked when its answers are rejected."""
+    language: str | None = "en"
+    """Captions in another language are rejected; none accepts all."""
+    scorer: str | None = None
+    """What compares captions with clips for the alignment gate: the captioner itself if it can, or another, by name."""
+    text_encoder: str | None = None
+    """Tokenizer of the text encoder that will read the captions, a folder or a name on the hub, to flag long ones."""
+    text_encoder_tokens: int = 77
+    """What that encoder can read, its own marks included."""
+    batch: int | None = None
+    """Clips that are asked about and committed together: the most that a crash can lose on a worker."""
+    makers: MakersConfig = field(default_factory=MakersConfig)
+
+    def __post_init__(self) -> None:
+        if self.kind not in CAPTION_KINDS:
+            raise ValueError(f"kind is {self.kind!r}; kinds: {', '.join(CAPTION_KINDS)}")
+        if self.max_attempts < 1:
+            raise ValueError(f"max_attempts must be at least 1, got {self.max_attempts}")
+        if self.batch is not None and self.batch < 1:
+            raise ValueError(f"batch must be at least 1, got {self.batch}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaptionJob:
+    """A configuration with everything that was found out about the captioner; travels to the workers."""
+
+    config: CaptionConfig
+    identity: Identity
+    prompt: Prompt
+    decode: Decode
+    scorer: str | None
+    """What compares captions with clips, or None when nothing can."""
+    scorer_id: str | None
+    """Its name and revision."""
+    fingerprint: str
+    """Of all that determines a caption but the clip itself."""
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """Keys of the clips' context that captions depend on."""
+        return self.identity.reads | ({"camera_motion"} if self.config.kind == "structured" else set())
+
+    @property
+    def request(self) -> CaptionRequest:
+        """What is asked first."""
+        return CaptionRequest(kind=self.config.kind, prompt=self.prompt, decode=self.decode)
+
+    @property
+    def batch(self) -> int:
+        """Clips per commit."""
+        return self.config.batch or _BATCHES.get(self.config.captioner.partition(":")[0], 128)
+
+
+def resolve(config: CaptionConfig) -> CaptionJob:
+    """Find out who the captioner is and what it will be asked. Raises UsageError, ConfigError or CaptionerError."""
+    identity = identify(config.captioner, config.makers)
+    if config.kind not in identity.kinds:
+        kinds = ", ".join(sorted(identity.kinds))
+        raise UsageError(f"{config.captioner} does not write {config.kind} captions; it writes: {kinds}")
+    if config.prompt is not None and not identity.follows_prompt:
+        raise UsageError(f"{config.captioner} follows no prompt; leave caption.prompt out")
+    decode = build(Decode, {**to_tree(identity.decode), **config.decode}, where="caption.decode")
+    if not identity.follows_prompt:
+        prompt = NO_PROMPT
+    else:
+        prompt = PROMPTS[config.kind] if config.prompt is None else Prompt("own", config.prompt)
+    scorer = config.scorer
+    if scorer is None and config.captioner.startswith("coca:"):
+        scorer = config.captioner
+    if scorer is not None:
+        compares = identify(scorer, config.makers)
+    made_by = (identity.id, identity.revision, config.kind, asdict(prompt), decode, config.max_attempts)
+    looked_at = config.frames if identity.looks else None
+    key = fingerprint("caption", CAPTION_VERSION, HYGIENE_VERSION, *made_by, looked_at, config.language)
+    return CaptionJob(
+        config=config,
+        identity=identity,
+        prompt=prompt,
+        decode=decode,
+        scorer=scorer,
+        scorer_id=f"{compares.id} {compares.revision}" if scorer is not None else None,
+        fingerprint=key,
+    )
+
+
+def caption_id(clip_id: str, kind: str, captioner: str) -> str:
+    """The key of a caption's row: one per clip, kind and captioner."""
+    return fingerprint("caption_id", clip_id, kind, captioner)
+
+
+def row_fingerprint(job: CaptionJob, clip: ClipSource) -> str:
+    """Of all that determines one caption."""
+    return fingerprint(job.fingerprint, clip.clip_id, {key: clip.context.get(key) for key in sorted(job.reads)})

@@ -1,0 +1,158 @@
+"""The caption job: caption what is planned, batch by batch on the engine, and commit each batch as it comes.
+
+A crash loses the batches under way and nothing else; the same command does the rest.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from captioner.caption_commit import Committed, commit_batch
+from captioner.caption_job import CaptionJob
+from captioner.caption_plan import CaptionPlan
+from captioner.duplicates import text_key
+from captioner.recaption import BatchDone, caption_batch, close_all
+from curate.errors import CaptionerError
+from curate.tables import Dataset
+from pipelines.engine import Raised
+
+Run = Callable[[Callable[[Any], BatchDone], Sequence[Any]], Iterator[tuple[Any, "BatchDone | Raised"]]]
+"""Calls a function for every batch, somewhere, and yields batches with their outcome as they are done."""
+
+_REFUSALS_BORNE = 0.05
+"""Share of batches that the alignment gate may refuse before the job stops."""
+
+
+@dataclass(slots=True)
+class CaptionSummary:
+    """What a caption job did so far."""
+
+    planned: int = 0
+    states: Counter[str] = field(default_factory=Counter)
+    """Clips by what became of them: ok, rejected, failed, or kept_older where an accepted caption stayed."""
+    reasons: Counter[str] = field(default_factory=Counter)
+    """Why captions were rejected; one may have several reasons."""
+    errors: Counter[str] = field(default_factory=Counter)
+    """Kinds of errors of failed captions."""
+    flags: Counter[str] = field(default_factory=Counter)
+    demoted: int = 0
+    """Captions that were accepted first, and rejected when their words had occurred too often."""
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+    num_words: int = 0
+    batches: int = 0
+    compared_batches: int = 0
+    """Batches that were compared with their clips at all."""
+    refused_batches: int = 0
+    """Batches whose captions fit their clips no better than shuffled ones."""
+    texts: set[int] = field(default_factory=set)
+    first_error: str | None = None
+    seconds: float = 0.0
+
+    @property
+    def done(self) -> int:
+        """Clips that were dealt with."""
+        return self.states.total()
+
+    def add(self, done: BatchDone, committed: Committed) -> None:
+        """Count a batch."""
+        self.batches += 1
+        self.compared_batches += done.alignment_z is not None
+        self.refused_batches += done.refused
+        self.states["kept_older"] += committed.kept_older
+        self.demoted += committed.demoted
+        for row in committed.rows:
+            self.states[row["status"]] += 1
+            self.reasons.update(row.get("reasons") or ())
+            self.flags.update(row.get("flags") or ())
+            if row["status"] == "ok":
+                self.num_words += row["num_words"]
+                self.texts.add(text_key(row["text"]))
+            elif row["status"] == "failed":
+                self.errors[row["error_kind"]] += 1
+                self.first_error = self.first_error or row["error"]
+        self.prompt_tokens += sum(row.get("prompt_tokens") or 0 for row in done.rows)
+        self.output_tokens += sum(row.get("output_tokens") or 0 for row in done.rows)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For machines."""
+        seconds = max(self.seconds, 1e-9)
+        return {
+            "planned": self.planned,
+            **{state: self.states[state] for state in ("ok", "rejected", "failed", "kept_older")},
+            "demoted": self.demoted,
+            "reasons": dict(self.reasons),
+            "errors": dict(self.errors),
+            "flags": dict(self.flags),
+            "distinct_texts": len(self.texts),
+            "mean_words": round(self.num_words / max(1, self.states["ok"]), 1),
+            "captions_per_s": round(self.done / seconds, 3),
+            "prompt_tokens": self.prompt_tokens,
+            "output_tokens": self.output_tokens,
+            "output_tokens_per_s": round(self.output_tokens / seconds, 1),
+            "batches": self.batches,
+            "compared_batches": self.compared_batches,
+            "refused_batches": self.refused_batches,
+            "seconds": round(self.seconds, 2),
+        }
+
+
+def caption_dataset(
+    dataset: Dataset,
+    job: CaptionJob,
+    plan: CaptionPlan,
+    run: Run,
+    *,
+    run_id: str,
+    progress: Callable[[CaptionSummary], None] | None = None,
+) -> CaptionSummary:
+    """Caption what is planned.
+
+    Raises CaptionerError when no clip is answered any more, when captions do not fit their clips, and when batches
+    broke off by a fault of ours. What was done until then is stored.
+    """
+    summary = CaptionSummary(planned=len(plan.todo))
+    began = time.monotonic()
+    slips: list[str] = []
+    try:
+        for _, outcome in run(partial(caption_batch, job=job, root=dataset.uri), plan.batches(job.batch)):
+            if isinstance(outcome, Raised):
+                slips.append(outcome.message)
+                continue
+            summary.add(outcome, commit_batch(dataset, job, plan, outcome.rows, run_id=run_id))
+            summary.seconds = time.monotonic() - began
+            if progress is not None:
+                progress(summary)
+            _stop_if_hopeless(outcome, summary, job)
+    finally:
+        close_all()
+        dataset.compact("captions")
+    if slips:
+        raise CaptionerError(f"{len(slips)} of {summary.batches + len(slips)} batches broke off; the first: {slips[0]}")
+    if summary.refused_batches:
+        raise CaptionerError(_misfit(summary, job))
+    return summary
+
+
+def _stop_if_hopeless(done: BatchDone, summary: CaptionSummary, job: CaptionJob) -> None:
+    failed = [row for row in done.rows if row["status"] == "failed" and row["error_kind"] == "captioner"]
+    if done.rows and len(failed) == len(done.rows):
+        raise CaptionerError(
+            f"{job.identity.id} answered none of {len(failed)} clips: {failed[0]['error']}. "
+            f"{summary.states['ok']} captions are stored; run the same command again to go on."
+        )
+    if summary.refused_batches > max(1, _REFUSALS_BORNE * summary.batches):
+        raise CaptionerError(_misfit(summary, job))
+
+
+def _misfit(summary: CaptionSummary, job: CaptionJob) -> str:
+    return (
+        f"the captions of {summary.refused_batches} of {summary.compared_batches} batches fit their own clips no "
+        f"better than shuffled ones, as {job.scorer_id} sees it; they are stored as rejected (misaligned). Look at "
+        "some, mend the captioner or choose another caption.scorer, then run again with --redo rejected."
+    )
