@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from captioner.caption_job import CaptionJob, caption_id, row_fingerprint
 from captioner.clip_frames import ClipSource
+from captioner.drawn_truth import DrawnTruth
 from captioner.duplicates import DuplicateWatch, allowed_copies
 from curate.errors import UsageError
 from curate.tables import Dataset
@@ -144,6 +145,7 @@ class _Contexts:
         self._reads = job.reads
         self._originals = _original_captions(dataset) if "original_caption" in self._reads else {}
         self._facts = _stored_facts(dataset) if "facts" in self._reads else {}
+        self._truth = DrawnTruth(job.config.captioner.partition(":")[2]) if "slots" in self._reads else None
 
     def of(self, clip: Mapping[str, Any], uri: str) -> dict[str, str]:
         """The context of a row of `clips`."""
@@ -151,6 +153,7 @@ class _Contexts:
             "camera_motion": clip["camera_motion"],
             "original_caption": self._originals.get(clip["video_id"]),
             "facts": self._facts.get(clip["clip_id"]),
+            "slots": self._truth.slots(uri, clip["start_s"], clip["end_s"]) if self._truth else None,
         }
         return {key: value for key, value in found.items() if key in self._reads and value}
 

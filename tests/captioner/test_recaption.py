@@ -4,6 +4,7 @@ import json
 import re
 from collections import Counter
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -15,7 +16,13 @@ from captioner.caption_job import CaptionConfig, resolve
 from captioner.caption_plan import plan_captions
 from captioner.makers.by_name import MakersConfig
 from captioner.recaption import close_all
-from curate.config import build
+from curate.config import build, to_tree
+from curate.counter_random import generator
+from curate.drawn.describe import PHRASES
+from curate.drawn.film import Film, Join, Take, film_truth
+from curate.drawn.footage import FileTruth, Truth
+from curate.drawn.sample import sample_shot
+from curate.drawn.shot import World
 from curate.errors import CaptionerError, UsageError
 from pipelines.caption import caption_dataset
 
@@ -324,6 +331,29 @@ def test_batches_that_break_off_are_named_and_done_by_the_next_run(tmp_path):
 def test_impossible_wishes_are_refused_before_anything_begins(settings, error, message):
     with pytest.raises(error, match=message):
         resolve(CaptionConfig(**settings))
+
+
+def test_clips_of_drawn_footage_are_captioned_from_their_truth(tmp_path):
+    reel = tmp_path / "footage" / "v000.mp4"
+    takes = [sample_shot(generator(0, "template", index), World()) for index in range(3)]
+    cuts, frames = (Join(kind="cut", frames=0),) * 2, tuple(Take(shot=shot, num_frames=20) for shot in takes)
+    film = Film(width=32, height=32, fps=Fraction(10), takes=frames, joins=cuts)
+    truth = Truth(seed=1, files=(FileTruth(path=reel.name, title="", license="", caption="", film=film_truth(film)),))
+    reel.parent.mkdir()
+    (reel.parent / "truth.json").write_text(json.dumps(to_tree(truth)))
+    dataset = make_dataset(tmp_path / "dataset", 6)
+    dataset.replace_all("videos", [row | {"uri": str(reel)} for row in dataset.read("videos").to_pylist()])
+    job = resolve(CaptionConfig(captioner=f"template:{reel.parent}", kind="short"))
+    run_job(dataset, job)
+    shown = {row["clip_id"]: row["text"] for row in rows_of(dataset)}
+    assert len(shown) == 6
+    for number, shot in enumerate(takes):
+        nouns = [phrase.split()[-1] for phrase in PHRASES["shape"][shot.subject.shape]]
+        for clip_id in (f"c{2 * number:04}", f"c{2 * number + 1:04}"):
+            assert any(noun in shown[clip_id] for noun in nouns)
+    elsewhere = resolve(CaptionConfig(captioner=f"template:{tmp_path}", kind="short"))
+    with pytest.raises(UsageError, match=r"no truth\.json of drawn footage there"):
+        plan_captions(dataset, elsewhere)
 
 
 def test_a_dataset_without_kept_clips_says_what_to_do(tmp_path):
