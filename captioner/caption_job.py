@@ -21,7 +21,7 @@ from curate.schema import CAPTION_KINDS
 CAPTION_VERSION = 1
 """Raised whenever the same settings would give other rows."""
 
-_BATCHES = {"original": 4096, "compose": 4096, "template": 4096, "hf": 64}
+_BATCHES = {"original": 4096, "compose": 4096, "template": 4096, "hf": 128}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,7 @@ class CaptionConfig:
     text_encoder_tokens: int = 77
     """What that encoder can read, its own marks included."""
     batch: int | None = None
-    """Clips that are asked about and committed together: the most that a crash can lose on a worker."""
+    """The most clips that a crash may lose on a worker; by default 128 to 4096, by captioner. Commits are smaller."""
     makers: MakersConfig = field(default_factory=MakersConfig)
 
     def __post_init__(self) -> None:
@@ -87,8 +87,9 @@ class CaptionJob:
 
     @property
     def batch(self) -> int:
-        """Clips per commit."""
-        return self.config.batch or _BATCHES.get(self.config.captioner.partition(":")[0], 128)
+        """Clips per commit. What runs at the same time on a worker is together what a crash may lose."""
+        lost = self.config.batch or _BATCHES.get(self.config.captioner.partition(":")[0], 256)
+        return max(1, lost // self.identity.num_threads)
 
 
 def resolve(config: CaptionConfig) -> CaptionJob:

@@ -49,7 +49,8 @@ class CaptionPlan:
         """
         num = -(-len(self.todo) // size)
         parts = [_share(self.todo, part, _PARTS) for part in range(_PARTS)]
-        return [[clip for part in parts for clip in _share(part, batch, num)] for batch in range(num)]
+        mixed = [clip for batch in range(num) for part in parts for clip in _share(part, batch, num)]
+        return [_share(mixed, batch, num) for batch in range(num)]
 
 
 def _share(items: list[ClipSource], index: int, num: int) -> list[ClipSource]:

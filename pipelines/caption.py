@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -19,10 +19,9 @@ from captioner.duplicates import text_key
 from captioner.recaption import BatchDone, caption_batch, close_all
 from curate.errors import CaptionerError
 from curate.tables import Dataset
-from pipelines.engine import Raised
-
-Run = Callable[[Callable[[Any], BatchDone], Sequence[Any]], Iterator[tuple[Any, "BatchDone | Raised"]]]
-"""Calls a function for every batch, somewhere, and yields batches with their outcome as they are done."""
+from pipelines.engine import Engine, Raised, Workers
+from pipelines.progress import StageReport, stage
+from pipelines.run import Run
 
 _REFUSALS_BORNE = 0.05
 """Share of batches that the alignment gate may refuse before the job stops."""
@@ -106,7 +105,7 @@ def caption_dataset(
     dataset: Dataset,
     job: CaptionJob,
     plan: CaptionPlan,
-    run: Run,
+    engine: Engine,
     *,
     run_id: str,
     progress: Callable[[CaptionSummary], None] | None = None,
@@ -120,7 +119,8 @@ def caption_dataset(
     began = time.monotonic()
     slips: list[str] = []
     try:
-        for _, outcome in run(partial(caption_batch, job=job, root=dataset.uri), plan.batches(job.batch)):
+        function = partial(caption_batch, job=job, root=dataset.uri)
+        for _, outcome in engine.run(function, plan.batches(job.batch), workers=workers_of(job)):
             if isinstance(outcome, Raised):
                 slips.append(outcome.message)
                 continue
@@ -137,6 +137,47 @@ def caption_dataset(
     if summary.refused_batches:
         raise CaptionerError(_misfit(summary, job))
     return summary
+
+
+def caption_stage(
+    dataset: Dataset, job: CaptionJob, plan: CaptionPlan, run: Run, engine: Engine, *, quiet: bool = False
+) -> CaptionSummary:
+    """`caption_dataset` as a stage of a recorded run, with a bar and a line."""
+    report = StageReport("caption", total=len(plan.todo), unchanged=plan.counts["done"])
+    run.begin()
+    run.reports.append(report)
+    advanced = 0
+    with stage(report, quiet=quiet) as advance:
+
+        def show(summary: CaptionSummary) -> None:
+            nonlocal advanced
+            for _ in range(summary.done - advanced):
+                advance()
+            advanced = summary.done
+            _fill(report, summary)
+
+        return caption_dataset(dataset, job, plan, engine, run_id=run.run_id, progress=show)
+
+
+def _fill(report: StageReport, summary: CaptionSummary) -> None:
+    report.done = summary.states["ok"]
+    report.failed = summary.errors
+    seconds = max(summary.seconds, 1e-9)
+    report.numbers = {
+        **{f"rejected ({reason})": count for reason, count in summary.reasons.most_common()},
+        **({"kept older": summary.states["kept_older"]} if summary.states["kept_older"] else {}),
+        "distinct": len(summary.texts),
+        "captions/s": round(summary.done / seconds, 2),
+        "output tokens/s": round(summary.output_tokens / seconds, 1),
+    }
+
+
+def workers_of(job: CaptionJob) -> Workers:
+    """Where a captioner runs: one process speaks to a server, every GPU or core holds a model of its own."""
+    maker = job.config.captioner.partition(":")[0]
+    return Workers(
+        most=1 if maker == "openai" else None, wants_gpu=maker in ("coca", "hf"), threads=job.identity.num_threads
+    )
 
 
 def _stop_if_hopeless(done: BatchDone, summary: CaptionSummary, job: CaptionJob) -> None:

@@ -10,9 +10,11 @@ function answers for its own data errors; an exception that it lets through is t
 
 from __future__ import annotations
 
+import itertools
 import logging
 import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -56,6 +58,18 @@ class Raised:
     message: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workers:
+    """Processes that stay for the whole run, for functions that keep a model or connections."""
+
+    most: int | None = None
+    """How many at most; None takes as many as fit."""
+    wants_gpu: bool = False
+    """Whether each takes a GPU of its own, where the cluster has any."""
+    threads: int = 1
+    """Items at a time in each, in threads: while one waits, the next is prepared."""
+
+
 class Engine:
     """Calls functions for items; a cluster is started, or joined, when the first call needs one."""
 
@@ -65,16 +79,23 @@ class Engine:
         self._ours = False
 
     def run(
-        self, function: Callable[[Item], Result], items: Sequence[Item], *, cpus: float = 1.0, light: bool = False
+        self,
+        function: Callable[[Item], Result],
+        items: Sequence[Item],
+        *,
+        cpus: float = 1.0,
+        light: bool = False,
+        workers: Workers | None = None,
     ) -> Iterator[tuple[Item, Result | Raised]]:
         """Call the function for every item and yield each item with its outcome, in the order of completion.
 
         `light` work, milliseconds an item, runs in this process unless there is much of it or a cluster is up.
+        `workers` are for work that is slow to start: tasks may run in a new process each time, these do not.
         """
         if self._config.local or not items or (light and not self._started and len(items) < _LIGHT):
-            return _run_here(function, items)
+            return _outcomes(function, items, workers.threads if workers else 1)
         self._start()
-        return _run_on_ray(function, items, cpus)
+        return _run_on_ray(function, items, cpus, workers)
 
     def close(self) -> None:
         """End the cluster, if it was started here."""
@@ -112,37 +133,78 @@ class Engine:
         self._started = True
 
 
-def _run_here(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[tuple[Item, Result | Raised]]:
-    for item in items:
-        yield item, _outcome(function, item)
-
-
 def _run_on_ray(
-    function: Callable[[Item], Result], items: Sequence[Item], cpus: float
+    function: Callable[[Item], Result], items: Sequence[Item], cpus: float, workers: Workers | None
 ) -> Iterator[tuple[Item, Result | Raised]]:
     import ray.data
 
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.target_max_block_size = 1  # every yielded row is passed on at once, not when its task is done
-    slots = max(1, int(ray.cluster_resources().get("CPU", 1) / cpus))
+    num_gpus = 1 if workers and workers.wants_gpu and ray.cluster_resources().get("GPU", 0) >= 1 else 0
+    slots = int(ray.cluster_resources().get("GPU", 0)) if num_gpus else _cpu_slots(cpus)
+    slots = min(slots, workers.most or slots) if workers else slots
     for start in range(0, len(items), _WAVE):
         wave = items[start : start + _WAVE]
         # Enough tasks that the last ones to finish leave little idle, few enough that starting them costs nothing.
         per_task = max(1, min(32, len(wave) // (8 * slots)))
         rows = [{"item": pickle.dumps(item)} for item in wave]
-        calls: Any = partial(_call_each, function=function)
         dataset = ray.data.from_items(rows, override_num_blocks=-(-len(wave) // per_task))
-        done = dataset.map_batches(calls, batch_size=None, num_cpus=cpus)
+        if workers is None:
+            calls: Any = partial(_call_each, function=function)
+            done = dataset.map_batches(calls, batch_size=None, num_cpus=cpus)
+        else:
+            done = dataset.map_batches(
+                _Worker,
+                fn_constructor_kwargs={"function": function, "threads": workers.threads},
+                batch_size=None,
+                concurrency=slots,
+                num_cpus=cpus,
+                num_gpus=num_gpus,
+            )
         for batch in done.iter_batches(batch_size=None, prefetch_batches=0):
             for pickled in batch["outcome"]:
                 yield pickle.loads(pickled)
 
 
-def _call_each(batch: Mapping[str, Any], function: Callable[[Any], Any]) -> Iterator[dict[str, list[bytes]]]:
-    for pickled in batch["item"]:
-        item = pickle.loads(pickled)
-        yield {"outcome": [pickle.dumps((item, _outcome(function, item)))]}
+def _cpu_slots(cpus: float) -> int:
+    import ray
+
+    return max(1, int(ray.cluster_resources().get("CPU", 1) / cpus))
+
+
+def _call_each(
+    batch: Mapping[str, Any], function: Callable[[Any], Any], threads: int = 1
+) -> Iterator[dict[str, list[bytes]]]:
+    for done in _outcomes(function, [pickle.loads(pickled) for pickled in batch["item"]], threads):
+        yield {"outcome": [pickle.dumps(done)]}
+
+
+class _Worker:
+    """A process of Ray that stays, and with it what the function keeps in its module."""
+
+    def __init__(self, function: Callable[[Any], Any], threads: int) -> None:
+        self._function, self._threads = function, threads
+
+    def __call__(self, batch: Mapping[str, Any]) -> Iterator[dict[str, list[bytes]]]:
+        yield from _call_each(batch, self._function, self._threads)
+
+
+def _outcomes(
+    function: Callable[[Item], Result], items: Sequence[Item], threads: int
+) -> Iterator[tuple[Item, Result | Raised]]:
+    """In this process: one after the other, or so many at a time, those that the caller is not done with included."""
+    if threads == 1:
+        for item in items:
+            yield item, _outcome(function, item)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        rest = iter(items)
+        running = {pool.submit(_outcome, function, item): item for item in itertools.islice(rest, threads)}
+        while running:
+            for done in wait(running, return_when=FIRST_COMPLETED).done:
+                yield running.pop(done), done.result()
+                running |= {pool.submit(_outcome, function, item): item for item in itertools.islice(rest, 1)}
 
 
 def _outcome(function: Callable[[Item], Result], item: Item) -> Result | Raised:

@@ -13,7 +13,9 @@ from tiny_dataset import make_dataset
 
 from captioner import recaption
 from captioner.caption_job import CaptionConfig, resolve
-from captioner.caption_plan import plan_captions
+from captioner.caption_plan import CaptionPlan, plan_captions
+from captioner.clip_frames import ClipSource
+from captioner.duplicates import DuplicateWatch
 from captioner.makers.by_name import MakersConfig
 from captioner.recaption import close_all
 from curate.config import build, to_tree
@@ -25,13 +27,9 @@ from curate.drawn.sample import sample_shot
 from curate.drawn.shot import World
 from curate.errors import CaptionerError, UsageError
 from pipelines.caption import caption_dataset
+from pipelines.engine import Engine, EngineConfig, Raised
 
 MAKERS = build(MakersConfig, {"openai": {"first_wait_s": 0.01, "max_retries": 2}})
-
-
-def run_here(function, batches):
-    for batch in batches:
-        yield batch, function(batch)
 
 
 class WordScorer:
@@ -54,12 +52,13 @@ def _nothing_stays_open(monkeypatch):
 
 
 def job_for(server, *, scorer=None, **settings):
-    config = CaptionConfig(captioner=f"openai:{server.url}#tiny-vlm", makers=MAKERS, **{"batch": 32, **settings})
+    config = CaptionConfig(captioner=f"openai:{server.url}#tiny-vlm", makers=MAKERS, **{"batch": 64, **settings})
     return replace(resolve(config), scorer=scorer, scorer_id=scorer)
 
 
-def run_job(dataset, job, *, run_id="r1", run=run_here, **settings):
-    return caption_dataset(dataset, job, plan_captions(dataset, job, **settings), run, run_id=run_id)
+def run_job(dataset, job, *, run_id="r1", engine=None, **settings):
+    engine = engine or Engine(EngineConfig(local=True))
+    return caption_dataset(dataset, job, plan_captions(dataset, job, **settings), engine, run_id=run_id)
 
 
 def rows_of(dataset, *columns):
@@ -221,7 +220,7 @@ def test_shuffled_captions_are_refused_and_stored_as_rejected(tmp_path):
 def test_two_swapped_answers_are_rejected_alone(tmp_path):
     dataset = make_dataset(tmp_path, 64)
     with loopback(swap=(9, 54)) as server:
-        run_job(dataset, job_for(server, scorer="words", batch=64))
+        run_job(dataset, job_for(server, scorer="words", batch=128))
     rejected = sorted(row["clip_id"] for row in rows_of(dataset) if row["status"] != "ok")
     assert rejected == ["c0009", "c0054"]
     assert states(dataset) == {"ok": 62, "rejected": 2}
@@ -231,7 +230,7 @@ def test_a_caption_that_repeats_is_rejected_wherever_it_stands(tmp_path):
     dataset = make_dataset(tmp_path, 600, clips_per_video=50)
     same = "A person is standing in a room and looks around for a while, smiling."
     with loopback(behave=lambda number, attempt: (same, "stop") if number % 6 else None) as server:
-        summary = run_job(dataset, job_for(server, batch=15))
+        summary = run_job(dataset, job_for(server, batch=30))
     rows = rows_of(dataset, "clip_id", "status", "reasons", "text")
     assert states(dataset) == {"ok": 100, "rejected": 500}
     assert {row["text"] == same for row in rows if row["status"] == "ok"} == {False}
@@ -293,18 +292,17 @@ def test_a_server_that_goes_down_stops_the_job_and_nothing_is_lost(tmp_path):
 
 
 def test_batches_that_break_off_are_named_and_done_by_the_next_run(tmp_path):
-    from pipelines.engine import Raised
-
     dataset = make_dataset(tmp_path, 64)
 
-    def breaking(function, batches):
-        yield batches[0], Raised("ZeroDivisionError: oh")
-        yield batches[1], function(batches[1])
+    class Breaking(Engine):
+        def run(self, function, batches, **_):
+            yield batches[0], Raised("ZeroDivisionError: oh")
+            yield batches[1], function(batches[1])
 
     with loopback() as server:
         job = job_for(server)
         with pytest.raises(CaptionerError, match="1 of 2 batches broke off; the first: ZeroDivisionError: oh"):
-            run_job(dataset, job, run=breaking)
+            run_job(dataset, job, engine=Breaking(EngineConfig()))
         assert states(dataset) == {"ok": 32}
         run_job(dataset, job)
     assert states(dataset) == {"ok": 64}
@@ -362,10 +360,13 @@ def test_a_dataset_without_kept_clips_says_what_to_do(tmp_path):
         plan_captions(make_dataset(tmp_path, 4, kept=lambda number: False), job)
 
 
-def test_batches_mix_parts_of_the_dataset_and_are_of_equal_size(tmp_path):
-    plan = plan_captions(make_dataset(tmp_path, 130), resolve(CaptionConfig(captioner="original", kind="alt")))
-    plan = replace(plan, todo=plan.todo * 2)
-    batches = plan.batches(64)
+@pytest.mark.parametrize(("num", "size"), [(260, 64), (80, 4), (9, 64), (7, 1)])
+def test_batches_mix_parts_of_the_dataset_and_are_of_equal_size(num, size):
+    where = {"uri": "", "previews_path": None, "start_pts": 0, "end_pts": 1, "time_base": Fraction(1), "num_frames": 1}
+    clips = [ClipSource(clip_id=f"c{index:03}", video_id=f"v{index // 8}", **where) for index in range(num)]
+    plan = CaptionPlan(todo=clips, counts=Counter(), stored_ok=frozenset(), watch=DuplicateWatch(None))
+    batches = plan.batches(size)
     assert sorted(clip.clip_id for batch in batches for clip in batch) == sorted(clip.clip_id for clip in plan.todo)
-    assert max(map(len, batches)) - min(map(len, batches)) <= 8
-    assert all(len({clip.video_id for clip in batch}) >= 4 for batch in batches)
+    assert max(map(len, batches)) <= size
+    assert max(map(len, batches)) - min(map(len, batches)) <= 1
+    assert all(len({clip.video_id for clip in batch}) >= min(len(batch), 8) / 2 for batch in batches)
