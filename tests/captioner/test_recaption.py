@@ -230,7 +230,7 @@ def test_a_caption_that_repeats_is_rejected_wherever_it_stands(tmp_path):
     dataset = make_dataset(tmp_path, 600, clips_per_video=50)
     same = "A person is standing in a room and looks around for a while, smiling."
     with loopback(behave=lambda number, attempt: (same, "stop") if number % 6 else None) as server:
-        summary = run_job(dataset, job_for(server, batch=30))
+        summary = run_job(dataset, job_for(server, batch=16))
     rows = rows_of(dataset, "clip_id", "status", "reasons", "text")
     assert states(dataset) == {"ok": 100, "rejected": 500}
     assert {row["text"] == same for row in rows if row["status"] == "ok"} == {False}
@@ -360,7 +360,7 @@ def test_a_dataset_without_kept_clips_says_what_to_do(tmp_path):
         plan_captions(make_dataset(tmp_path, 4, kept=lambda number: False), job)
 
 
-@pytest.mark.parametrize(("num", "size"), [(260, 64), (80, 4), (9, 64), (7, 1)])
+@pytest.mark.parametrize(("num", "size"), [(260, 64), (80, 4), (100, 64), (40, 1)])
 def test_batches_mix_parts_of_the_dataset_and_are_of_equal_size(num, size):
     where = {"uri": "", "previews_path": None, "start_pts": 0, "end_pts": 1, "time_base": Fraction(1), "num_frames": 1}
     clips = [ClipSource(clip_id=f"c{index:03}", video_id=f"v{index // 8}", **where) for index in range(num)]
