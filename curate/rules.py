@@ -44,6 +44,9 @@ class Rule:
     """What becomes of a clip without this score."""
 
     def __post_init__(self) -> None:
+        for name in ("min", "max", "min_quantile", "max_quantile", "best_hours"):
+            if getattr(self, name) is not None:  # 1 and 1.0 are the same rule, with the same fingerprint
+                object.__setattr__(self, name, float(getattr(self, name)))
         for name in ("min_quantile", "max_quantile"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -115,7 +115,11 @@ class Video:
             try:
                 frames = packet.decode()
             except (av.FFmpegError, ValueError) as error:
-                self.error = self._damage(num_decoded, error)
+                # The decoder holds frames back to reorder them. After damage it no longer says which of them are whole,
+                # so they count only when nothing else did.
+                frames = [] if num_decoded else self._held_back(packet)
+                self.error = self._damage(num_decoded + len(frames), error)
+                yield from frames
                 return
             for frame in frames:
                 num_decoded += 1
@@ -134,6 +138,14 @@ class Video:
             # Theora marks a repeated frame by an empty packet, which the decoder refuses.
             if packet.size or packet.pts is None:
                 yield packet
+
+    def _held_back(self, damaged: av.Packet) -> list[VideoFrame]:
+        """Frames from before a damaged packet that were decoded but not given yet."""
+        with suppress(av.FFmpegError, ValueError):
+            frames = self._stream.codec_context.decode(None)
+            limit = damaged.pts if damaged.pts is not None else damaged.dts
+            return [frame for frame in frames if not frame.is_corrupt and (frame.pts or 0) < (limit or 0)]
+        return []
 
     def _damage(self, num_decoded: int, error: Exception) -> VideoError:
         if num_decoded == 0:

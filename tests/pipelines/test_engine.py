@@ -1,0 +1,85 @@
+"""Stage functions run in this process or on Ray, with the same outcomes; one bad item is one bad outcome."""
+
+import pytest
+
+from curate.errors import ConfigError
+from pipelines.engine import Engine, EngineConfig, Raised
+
+
+def scaling(factor: int):
+    def scaled(item: int) -> dict:  # within a function, so that it travels to workers that lack this file
+        if item == 7:
+            raise ValueError("seven")
+        return {"item": item, "value": item * factor, "missing": None}
+
+    return scaled
+
+
+def outcomes(engine: Engine, count: int, **kwargs) -> dict:
+    return dict(engine.run(scaling(3), range(count), **kwargs))
+
+
+def expected(count: int) -> dict:
+    good = {item: {"item": item, "value": 3 * item, "missing": None} for item in range(count)}
+    return good | ({7: Raised("ValueError: seven")} if count > 7 else {})
+
+
+def test_in_this_process_results_come_as_they_are_done():
+    with Engine(EngineConfig(local=True)) as engine:
+        results = engine.run(scaling(1), [1, 2])
+        assert next(results) == (1, {"item": 1, "value": 1, "missing": None})
+        assert outcomes(engine, 10) == expected(10)
+
+
+def test_light_work_and_no_work_start_no_cluster():
+    import ray
+
+    with Engine(EngineConfig(num_cpus=1)) as engine:
+        assert outcomes(engine, 20, light=True) == expected(20)
+        assert list(engine.run(scaling(1), [])) == []
+        assert not ray.is_initialized()
+
+
+@pytest.mark.ray
+def test_on_ray_every_item_has_its_outcome():
+    import ray
+
+    with Engine(EngineConfig(num_cpus=2, object_store_mib=100)) as engine:
+        assert outcomes(engine, 40) == expected(40)
+        assert outcomes(engine, 1) == expected(1)
+        assert ray.is_initialized()
+    assert not ray.is_initialized()
+
+
+@pytest.mark.ray
+def test_two_jobs_share_a_cluster_without_disturbing_each_other(tmp_path):
+    import subprocess
+    import sys
+
+    import ray
+
+    with Engine(EngineConfig(num_cpus=2, object_store_mib=100)) as engine:
+        assert outcomes(engine, 5) == expected(5)  # starts the cluster
+        address = ray.get_runtime_context().gcs_address
+        script = (
+            "import sys; sys.path.insert(0, 'tests/pipelines')\n"
+            "from test_engine import *\n"
+            f"with Engine(EngineConfig(address='{address}')) as engine:\n"
+            "    assert outcomes(engine, 60) == expected(60)\n"
+        )
+        other = subprocess.Popen([sys.executable, "-c", script])
+        assert outcomes(engine, 60) == expected(60)
+        assert other.wait(120) == 0
+        assert outcomes(engine, 8) == expected(8)  # the end of the other job did not end the cluster
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"local": True, "address": "auto"}, "exclude each other"),
+        ({"num_cpus": 0}, "num_cpus must be at least 1"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        EngineConfig(**settings)
