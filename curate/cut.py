@@ -147,9 +147,9 @@ def _inside(times: np.ndarray, clip: Mapping[str, Any], start_s: Fraction, base:
     """The times of the written file that belong to the clip, which begins `start_s` into it."""
     tick_s = Fraction(clip["time_base_num"], clip["time_base_den"])
     length_s = (clip["end_pts"] - clip["start_pts"]) * tick_s
-    half_frame_s = length_s / clip["num_frames"] / 2  # containers round times, by less than that
-    first = float((start_s - half_frame_s) / base)
-    last = float((start_s + length_s - half_frame_s) / base)
+    slack_s = max(tick_s, base)  # containers round times, by less than that
+    first = float((start_s - slack_s) / base)
+    last = float((start_s + length_s - slack_s) / base)
     return times[(times >= first) & (times < last)]
 
 

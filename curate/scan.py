@@ -55,6 +55,11 @@ class ScanConfig:
             raise ConfigError(f"scan.preview_fps must be above 0 and at most 60, got {self.preview_fps}")
         if not 1 <= self.preview_quality <= 100:
             raise ConfigError(f"scan.preview_quality must be from 1 to 100, got {self.preview_quality}")
+        if self.detectors:
+            from curate.detectors import parse_spec
+
+            for spec in self.detectors:
+                parse_spec(spec)
 
     @property
     def fingerprint(self) -> str:
