@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from curate.drawn.film import SceneTruth
-from curate.drawn.footage import FileTruth, read_truth
 from curate.drawn.shot import facts
 from curate.errors import ConfigError, UsageError
 from curate.sources import local_path
+
+if TYPE_CHECKING:  # these write video, and load what that needs
+    from curate.drawn.film import SceneTruth
+    from curate.drawn.footage import FileTruth
 
 _MIN_INSIDE = 0.8
 """Share of a clip that must lie in one scene; else no one truth is told of it."""
@@ -20,6 +23,8 @@ class DrawnTruth:
 
     def __init__(self, path: str | Path) -> None:
         """`path` is truth.json or its folder. Raises UsageError when there is no such truth."""
+        from curate.drawn.footage import read_truth
+
         self._folder = Path(path).resolve()
         if self._folder.name == "truth.json":
             self._folder = self._folder.parent
