@@ -24,7 +24,7 @@ HIDES: dict[str, tuple[str, ...]] = {
     "whip": ("camera",),
     "exposure": ("lighting",),
     "blur": ("texture", "text"),
-    "low_light": ("lighting",),
+    "low_light": ("background_color", "background_pattern", "camera", "lighting", "texture"),
     "noise": (),
     "subtitle": ("text",),
     "watermark": ("text",),

@@ -53,8 +53,10 @@ def sample_film(
         take = Take(shot=shot, num_frames=num_frames)
         if defects and rng.random() < defect_share:
             kind = defects[sum(bool(take.defects) for take in takes) % len(defects)]
-            # A word of its own would only lie under the subtitle.
-            shot = replace(shot, text=None) if kind == "subtitle" else shot
+            if kind == "subtitle":
+                shot = replace(shot, text=None)  # a word of its own would only lie under it
+            elif kind == "low_light":
+                shot = replace(shot, lighting="bright")  # so that something is left to see
             take = replace(take, shot=shot, defects=(_draw_defect(kind, rng, before, own, fps),))
         takes.append(take)
         joins.append(join)
@@ -97,4 +99,5 @@ def _draw_defect(kind: str, rng: np.random.Generator, before: int, own: int, fps
     start = before + 1 + int(rng.integers(max(own - length - 1, 1)))
     if kind == "whip":  # early on, so that the subject is in view for most of the take
         start = before + 1 + int(0.1 * own)
+        length = min(length, before + own - 1 - start)
     return Defect(kind=kind, start=start, end=start + length)
