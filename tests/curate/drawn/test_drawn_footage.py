@@ -8,7 +8,7 @@ import pytest
 
 from curate.drawn.broken import _CASES, damage
 from curate.drawn.film import film_truth
-from curate.drawn.footage import FileTruth, Truth, _film, draw_footage, read_truth, set_rotation
+from curate.drawn.footage import FileTruth, Truth, _film, _thinned, draw_footage, read_truth, set_rotation
 from curate.drawn.reels import REELS, TAKE_DEFECTS
 from curate.drawn.render import draw_frames
 from curate.errors import ERROR_KINDS, VideoError
@@ -153,3 +153,17 @@ def test_a_broken_file_is_refused_for_the_right_reason(ruins, name):
             # A file that merely stops is found out by its declared length, which the scan compares.
             assert (video.error.kind if video.error else "truncated") == case.kind
             assert video.info.declared_duration_s == pytest.approx(3.0, abs=0.2)
+
+
+def test_dropped_frames_are_dropped_from_the_truth():
+    film = _film(next(reel for reel in REELS if reel.is_vfr), 600.0, 0, "dropped")
+    truth = film_truth(film)
+    kept = np.random.default_rng(0).random(truth.num_frames) < 0.6
+    thinned = _thinned(truth, kept)
+    numbers = np.nonzero(kept)[0]  # in the whole film, of each frame that is left
+    assert thinned.num_frames == len(numbers)
+    assert len(truth.boundaries) > 1
+    for before, after in zip(truth.boundaries, thinned.boundaries, strict=True):
+        assert numbers[after.frame - 1] < before.frame <= numbers[after.frame]
+    for before, after in zip(truth.scenes, thinned.scenes, strict=True):
+        assert all(before.start <= number < before.end for number in numbers[after.start : after.end])

@@ -177,3 +177,35 @@ def test_shots_are_drawn_and_described_with_numpy_alone():
         "sys.exit(f'loaded {heavy}' if heavy else 0)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def place(frame: np.ndarray) -> tuple[float, float]:
+    rows, columns = np.nonzero((frame[..., 0] > 150) & (frame[..., 1] < 80))
+    return float(columns.mean()), float(rows.mean())
+
+
+@pytest.mark.parametrize(
+    ("names", "step"),
+    [  # a subject goes where it is said to go; when the camera does, everything goes the other way
+        ({"motion": "left"}, (-1, 0)),
+        ({"motion": "right"}, (1, 0)),
+        ({"motion": "up"}, (0, -1)),
+        ({"motion": "down"}, (0, 1)),
+        ({"camera": "pan_left"}, (1, 0)),
+        ({"camera": "pan_right"}, (-1, 0)),
+        ({"camera": "tilt_up"}, (0, 1)),
+        ({"camera": "tilt_down"}, (0, -1)),
+    ],
+)
+def test_directions_are_as_the_eye_sees_them(names, step):
+    shot = a_shot(**{"motion": "still", "style": "flat", "background_pattern": "plain", **names})
+    frames = render_shot(shot, 64, 64, 4)
+    (x, y), (later_x, later_y) = place(frames[0]), place(frames[-1])
+    assert np.allclose((later_x - x, later_y - y), np.array(step) * 0.15 * 1.75 * 64, atol=1)
+
+
+def test_a_quarter_turn_turns_the_picture_clockwise():
+    for shape in DISTANCES:
+        shot = a_shot(shape=shape, motion="spins", speed=0.25, style="flat", background_pattern="plain", color="red")
+        frames = render_shot(shot, 65, 65, 4).astype(int)
+        assert np.abs(frames[4] - np.rot90(frames[0], -1)).max() <= 2
