@@ -22,13 +22,13 @@ order by depth, state = 'kept' desc, state, number desc, reason
 """
 
 _FAILURES = """
-select 'source' as level, uri as id, status, error_kind, error from sources where error_kind is not null
-union all
-select 'video', uri, status, error_kind, error from videos
-where error_kind is not null and status = 'ok'
-union all
-select 'media', clip_id, status, error_kind, error from media where status = 'failed'
-order by all
+select level, id, status, error_kind, replace(error, id || ': ', '') as error from (
+    select 'source' as level, uri as id, status, error_kind, error from sources where error_kind is not null
+    union all
+    select 'video', uri, status, error_kind, error from videos where error_kind is not null and status = 'ok'
+    union all
+    select 'media', clip_id, status, error_kind, error from media where status = 'failed'
+) order by all
 """
 
 _CHANGES = """
