@@ -70,3 +70,7 @@ class VideoError(ReelwrightError):
 
 class WeightsError(ReelwrightError):
     """Weights or a checkpoint that are missing, foreign or damaged."""
+
+
+class TrainingError(ReelwrightError):
+    """A training run that cannot begin or go on: nothing that fits, or losses that stay without meaning."""

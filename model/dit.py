@@ -31,7 +31,9 @@ KeysValues: TypeAlias = tuple[Tensor, Tensor]
 
 CONDITIONS = ("fps", "width", "height", "crop", "aesthetic", "motion", "sharpness")
 _EDGE_WAVES = 4
+MARK_FEATURES = 2 + 4 * _EDGE_WAVES
 _CONDITION_WAVES = (0.5, 1.0, 2.0, 4.0)
+CONDITION_FEATURES = 2 + 2 * len(_CONDITION_WAVES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +144,7 @@ class DiT(nn.Module):
         """Recompute blocks in the backward pass instead of storing what they computed."""
         d, wan = config.width, config.layout == "wan"
         self.patch_in = nn.Linear(config.patch_values, d)
-        self.mark_in = None if wan else nn.Linear(2 + 4 * _EDGE_WAVES, d, bias=False)
+        self.mark_in = None if wan else nn.Linear(MARK_FEATURES, d, bias=False)
         self.time_in = nn.Sequential(nn.Linear(config.frequency_dim, d), nn.SiLU(), nn.Linear(d, d))
         self.time_out = nn.Linear(d, 6 * d)
         self.condition_in = Conditions(len(config.conditions), d) if config.conditions else None
@@ -165,12 +167,18 @@ class DiT(nn.Module):
         for linear in zero + ([self.condition_in.out] if self.condition_in else []):
             nn.init.zeros_(linear.weight)
 
-    def read(self, texts: Sequence[Tensor | None], *, keep: bool = False) -> Context:
-        """Embed ragged text states `[M_i, D]`; None is no text. `keep` computes keys and values once, for sampling."""
+    def read(
+        self, texts: Sequence[Tensor | None], *, unread: Sequence[Tensor] = (), keep: bool = False
+    ) -> Context:
+        """Embed ragged text states `[M_i, D]`; None is no text. `keep` computes keys and values once, for sampling.
+
+        `unread` states go along and are left out again: so all weights have gradients on every rank, whatever its texts.
+        """
         states = [self.no_text if text is None else text for text in texts]
-        tokens = self.text_in(torch.cat(states).to(self.no_text.device))
+        lengths = tuple(len(state) for state in states)
+        tokens = self.text_in(torch.cat([*states, self.no_text, *unread]).to(self.no_text.device))[: sum(lengths)]
         kept = tuple(block.text_keys_values(tokens) for block in self.blocks) if keep else None
-        return Context(tokens, tuple(len(state) for state in states), kept)
+        return Context(tokens, lengths, kept)
 
     def forward(self, batch: PackedBatch, context: Context) -> Tensor:
         """Velocity (or clean tokens, as the flow takes it) for every token, `[N, P]`."""
@@ -275,7 +283,12 @@ class Conditions(nn.Module):
         super().__init__()
         self.register_buffer("centre", torch.zeros(num_conditions))
         self.register_buffer("scale", torch.ones(num_conditions))
-        self.out = nn.Linear(num_conditions * (2 + 2 * len(_CONDITION_WAVES)), width)
+        self.out = nn.Linear(num_conditions * CONDITION_FEATURES, width)
+
+    def measure(self, centre: Sequence[float], scale: Sequence[float]) -> None:
+        """Set what values are compared with."""
+        self.centre.copy_(torch.tensor(centre))
+        self.scale.copy_(torch.tensor(scale))
 
     def forward(self, values: Tensor, known: Tensor) -> Tensor:
         normal = ((values - self.centre) / self.scale).clamp(-4, 4)  # [S, K]

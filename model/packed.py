@@ -106,7 +106,7 @@ def pack_segments(
     order = sorted(range(len(segments)), key=lambda index: -len(segments[index].x))
     laid = [segments[index] for index in order]
     if budget is not None and total < budget:
-        laid.append(_idle(segments[0], budget - total))
+        laid.append(idle_segment(budget - total, segments[0].x.shape[1]))
 
     times_before = torch.tensor([0] + [len(segment.times) for segment in laid]).cumsum(0).tolist()
     known = torch.tensor([[name in segment.conditions for name in condition_names] for segment in laid])
@@ -148,12 +148,19 @@ def _rolled(positions: Tensor, segment: Segment) -> Tensor:
     return positions.unflatten(0, (segment.grid.shape[0], -1)).roll(-segment.frame_shift, 0).flatten(0, 1)
 
 
-def _idle(like: Segment, num_tokens: int) -> Segment:
+def idle_segment(num_tokens: int, patch_values: int) -> Segment:
+    """Tokens that nobody looks at: they see only each other and weigh nothing."""
     return Segment(
-        x=torch.zeros(num_tokens, like.x.shape[1], dtype=like.x.dtype),
+        x=torch.zeros(num_tokens, patch_values),
         grid=Grid(shape=(num_tokens, 1, 1), fps=1.0, single=False),
         times=torch.ones(1),
         time_index=torch.zeros(num_tokens, dtype=torch.long),
         pinned=torch.zeros(num_tokens, dtype=torch.bool),
         weight=0.0,
     )
+
+
+def without_effect(segment: Segment) -> Segment:
+    """A segment of the same size that weighs nothing and holds nothing, in place of one that cannot be used."""
+    nothing = torch.zeros_like(segment.x)
+    return replace(segment, x=nothing, target=nothing, weight=0.0)

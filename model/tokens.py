@@ -12,6 +12,7 @@ Latent frame ("slot") 0 of a causal codec holds one picture, every later slot ho
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from einops import rearrange
@@ -73,6 +74,7 @@ def unpatchify(tokens: Tensor, shape: Shape, patch: Shape) -> Tensor:
     )  # fmt: skip
 
 
+@lru_cache(maxsize=1024)
 def metric_positions(grid: Grid) -> Tensor:
     """Where tokens lie, `[N, 3]`: seconds, then rows and columns from the centre over the square root of the area.
 
@@ -90,11 +92,13 @@ def metric_positions(grid: Grid) -> Tensor:
     return _mesh(times, ys, xs).float()
 
 
+@lru_cache(maxsize=1024)
 def index_positions(shape: Shape) -> Tensor:
     """Integer positions `[N, 3]`, as Wan counts them."""
     return _mesh(*(torch.arange(size, dtype=torch.float32) for size in shape))
 
 
+@lru_cache(maxsize=1024)
 def edge_positions(grid: Grid) -> Tensor:
     """Where tokens lie between the edges of the picture, rows and columns, each from -1 to 1: `[N, 2]`."""
     frames, rows, columns = grid.shape

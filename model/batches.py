@@ -1,0 +1,111 @@
+"""From samples to the packed batches of this rank, step after step, in an order that ranks and workers do not change.
+
+    stream of packs ──▶ the packs of a step ──▶ dealt to ranks by cost ──▶ this rank's batches, prepared ahead
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from curate.config import fingerprint
+from curate.errors import TrainingError
+from model.dit import DiTConfig
+from model.examples import Examples, TrainingData
+from model.flops import batch_flops
+from model.pack import Item, PackConfig, PackStream, deal
+from model.packed import PackedBatch, idle_segment, pack_segments, without_effect
+from model.parallel import World
+from model.tokens import Shape
+
+
+@dataclass(frozen=True)
+class StepBatches:
+    """What this rank computes in one step; every rank has equally many batches."""
+
+    batches: tuple[PackedBatch, ...]
+    cursor: dict[str, Any]
+    """Where the data stands after this step."""
+    unusable: tuple[str, ...]
+    """Samples of this rank whose values are not numbers; they weigh nothing."""
+
+
+class Batches:
+    """The batches of a run. Iterate once; `start` says from where."""
+
+    def __init__(
+        self, data: TrainingData, examples: Examples, packs: PackConfig, model: DiTConfig, world: World, workers: int
+    ) -> None:
+        self.data, self.examples, self.packs, self.model = data, examples, packs, model
+        self.world, self.workers = world, workers
+        self.shapes: list[Shape] = [(int(t), int(h), int(w)) for t, h, w in data.latent_shapes]
+        fits = [
+            index
+            for index, (sample_id, shape) in enumerate(zip(data.sample_ids, self.shapes, strict=True))
+            if examples.window(sample_id, shape, epoch=0) is not None
+        ]
+        self.used = np.array(fits, dtype=np.int64)
+        """Which samples fit the token budget."""
+        if not fits:
+            raise TrainingError(
+                f"none of {len(data)} samples can be trained on: a single frame of each needs more than "
+                f"packs.token_budget = {packs.token_budget} tokens, or is smaller than a patch of {model.patch}"
+            )
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the samples in their order: where it differs, a data cursor means nothing."""
+        return fingerprint([self.data.sample_ids[index] for index in self.used])
+
+    def num_tokens(self, item: Item) -> int:
+        index = int(self.used[item.index])
+        return self.examples.num_tokens(self.data.sample_ids[index], self.shapes[index], item.epoch)
+
+    def start(self, cursor: dict[str, Any] | None) -> Iterator[StepBatches]:
+        """Steps without end, from a cursor or from the beginning."""
+        stream = PackStream(len(self.used), self.num_tokens, self.packs, seed=self.examples.seed, state=cursor)
+        if not self.workers:
+            while True:
+                yield self._step(*self._next_packs(stream))
+        with ThreadPoolExecutor(self.workers) as pool:
+            ahead: list[Future[StepBatches]] = []
+            try:
+                while True:
+                    while len(ahead) <= self.workers:
+                        ahead.append(pool.submit(self._step, *self._next_packs(stream)))
+                    yield ahead.pop(0).result()
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def _next_packs(self, stream: PackStream) -> tuple[list[list[Item]], dict[str, Any]]:
+        packs = [next(stream) for _ in range(self.packs.packs_per_step)]
+        lengths = [[self.num_tokens(item) for item in pack] for pack in packs]
+        hands = deal([batch_flops(self.model, pack, [1] * len(pack)) for pack in lengths], self.world.size)
+        mine = [packs[place] for place in hands[self.world.rank]]
+        return mine + [[]] * (max(map(len, hands)) - len(mine)), stream.state()
+
+    def _step(self, packs: Sequence[Sequence[Item]], cursor: dict[str, Any]) -> StepBatches:
+        unusable: list[str] = []
+        batches = tuple(self.pack(items, unusable) for items in packs)
+        return StepBatches(batches, cursor, tuple(unusable))
+
+    def pack(self, items: Sequence[Item], unusable: list[str]) -> PackedBatch:
+        """The batch of a pack. Samples that hold something else than numbers are named in `unusable`."""
+        segments = []
+        for item in items:
+            segment = self.examples.segment(self.data[int(self.used[item.index])], item.epoch)
+            if not torch.isfinite(segment.x).all():
+                unusable.append(segment.sample_id)
+                segment = without_effect(segment)
+            segments.append(segment)
+        budget = self.packs.token_budget
+        return pack_segments(
+            segments or [idle_segment(budget, self.model.patch_values)],
+            condition_names=self.model.conditions,
+            budget=budget,
+        )

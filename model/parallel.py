@@ -1,0 +1,121 @@
+"""One model on many ranks, applied from outside: plain, DDP or FSDP2; compiled blocks; recomputation.
+
+`World` is all that the trainer knows about other ranks. With one rank there is no process group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from model.video_model import VideoModel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParallelConfig:
+    """How the model lies on the ranks, and what is traded for memory or speed."""
+
+    mode: Literal["ddp", "fsdp"] = "ddp"
+    """ddp: a copy on every rank. fsdp: weights, gradients and moments in shards."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Of matrix products and activations; weights, moments, times and losses stay in fp32."""
+    compile: bool = False
+    """Compile each block. Packs of any composition share one compilation."""
+    recompute: bool = False
+    """Recompute activations in the backward pass: a third more arithmetic, a fraction of the memory."""
+
+
+@dataclass(frozen=True)
+class World:
+    """Which rank this is, of how many, on what device."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @staticmethod
+    def current(device: str | None = None) -> World:
+        """The world that `torch.distributed` knows, or this process alone."""
+        joined = dist.is_available() and dist.is_initialized()
+        rank, size = (dist.get_rank(), dist.get_world_size()) if joined else (0, 1)
+        if device is None:
+            device = f"cuda:{torch.cuda.current_device()}" if torch.cuda.is_available() else "cpu"
+        return World(rank, size, torch.device(device))
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+    def sum(self, values: Sequence[float]) -> list[float]:
+        """Sums over all ranks, in double precision. Every rank must call it."""
+        if self.size == 1:
+            return [float(value) for value in values]
+        total = torch.tensor(values, dtype=torch.float64, device=self.device)
+        dist.all_reduce(total)
+        return total.tolist()
+
+    def gather(self, value: Any) -> list[Any]:
+        """The value of every rank, by rank. Every rank must call it."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value)
+        return values
+
+    def wait(self) -> None:
+        if self.size > 1:
+            dist.barrier()
+
+
+def distribute(model: VideoModel, config: ParallelConfig, world: World) -> nn.Module:
+    """The module to call for a forward pass. `model` keeps its parameters, sharded in place with fsdp."""
+    model.to(world.device)
+    model.dit.recompute = config.recompute
+    if config.compile:
+        for block in model.dit.blocks:
+            block.compile(dynamic=False)
+    if world.size == 1:
+        return model
+    if config.mode == "fsdp":
+        from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+
+        half = torch.bfloat16 if config.precision == "bf16" else None
+        policy = MixedPrecisionPolicy(param_dtype=half, reduce_dtype=torch.float32, cast_forward_inputs=False)
+        for block in model.dit.blocks:
+            fully_shard(block, mp_policy=policy)
+        return fully_shard(model, mp_policy=MixedPrecisionPolicy(cast_forward_inputs=False))
+    from torch.nn.parallel import DistributedDataParallel
+
+    return DistributedDataParallel(model, broadcast_buffers=False, gradient_as_bucket_view=True)
+
+
+def autocast(config: ParallelConfig, device: torch.device) -> AbstractContextManager[Any]:
+    """Half precision where it is asked for and safe; `DiT` keeps its own islands of full precision."""
+    if config.precision == "fp32":
+        return nullcontext()
+    return torch.autocast(device.type, torch.bfloat16)
+
+
+@contextmanager
+def gradients_stay_here(module: nn.Module, stay: bool) -> Iterator[None]:
+    """While accumulating, ranks exchange gradients only in the last micro-batch of a step."""
+    if hasattr(module, "set_requires_gradient_sync"):  # FSDP2
+        module.set_requires_gradient_sync(not stay)  # type: ignore[operator]
+        yield
+    elif stay and hasattr(module, "no_sync"):  # DDP
+        with module.no_sync():  # type: ignore[operator]
+            yield
+    else:
+        yield
+
+
+def mark_ragged(batch_tensors: Sequence[Tensor]) -> None:
+    """Tell the compiler that the first size of these differs from batch to batch."""
+    for tensor in batch_tensors:
+        torch._dynamo.mark_dynamic(tensor, 0)

@@ -1,0 +1,118 @@
+"""What a training run is told, and presets from a laptop to a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from model import dit
+from model.dit import DiTConfig
+from model.examples import ExampleConfig
+from model.flow import FlowConfig
+from model.optim import OptimConfig
+from model.pack import PackConfig
+from model.parallel import ParallelConfig
+from model.validate import ValidationConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuardConfig:
+    """What happens when a loss or gradient is not a number."""
+
+    skips_before_rollback: int = 3
+    """Steps in a row without a usable gradient before the last checkpoint is loaded again."""
+    max_rollbacks: int = 3
+    """Then the run ends with an error."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    """A training run."""
+
+    steps: int = 4000
+    """Optimizer steps of the whole run."""
+    seed: int = 0
+    model: DiTConfig = field(default_factory=DiTConfig)
+    flow: FlowConfig = field(default_factory=FlowConfig)
+    examples: ExampleConfig = field(default_factory=ExampleConfig)
+    packs: PackConfig = field(default_factory=PackConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    parallel: ParallelConfig = field(default_factory=ParallelConfig)
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+    guard: GuardConfig = field(default_factory=GuardConfig)
+    ema_widths: tuple[float, ...] = (0.05, 0.1)
+    """Averages of the weights that are kept, by their width as a share of the run; the first is validated."""
+    checkpoint_every: int = 500
+    """Steps between two checkpoints."""
+    keep_last: int = 3
+    """Newest checkpoints that are kept."""
+    keep_every: int | None = None
+    """Beside them, keep one every so many steps."""
+    log_every: int = 10
+    """Steps between two records in the log."""
+    log_to: tuple[str, ...] = ()
+    """Beside train.jsonl: tensorboard, wandb."""
+    workers: int = 0
+    """Threads that prepare batches ahead; 0 prepares them in turn. The result is the same."""
+    on_changed_data: str = "stop"
+    """When a run goes on and the samples are not those it began with: `stop`, or `restart` the epoch on the new ones."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "checkpoint_every", "keep_last", "log_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.keep_every is not None and self.keep_every < 1:
+            raise ValueError(f"keep_every must be at least 1, got {self.keep_every}")
+        if not self.ema_widths:
+            raise ValueError("ema_widths is empty; keep at least one average, for sampling")
+        if self.on_changed_data not in ("stop", "restart"):
+            raise ValueError(f"on_changed_data is {self.on_changed_data!r}; expected stop or restart")
+
+
+def completed(config: TrainConfig, *, latent_channels: int, text_dim: int) -> TrainConfig:
+    """The configuration with what comes from the codec and the text encoder. Raises ValueError where they disagree."""
+    for name, value in (("latent_channels", latent_channels), ("text_dim", text_dim)):
+        asked = getattr(config.model, name)
+        if asked not in (None, value):
+            raise ValueError(f"model.{name} is {asked}, but the codec and the text encoder give {value}")
+    return replace(config, model=replace(config.model, latent_channels=latent_channels, text_dim=text_dim))
+
+
+def tiny() -> TrainConfig:
+    """Minutes on two CPU cores, on drawn or very small footage."""
+    return TrainConfig()
+
+
+def small() -> TrainConfig:
+    """An hour or two on one GPU."""
+    return _on_gpu(dit.small(), steps=20_000, lr=6e-4, token_budget=16_384, packs_per_step=1)
+
+
+def base() -> TrainConfig:
+    """About a day on one large GPU."""
+    return _on_gpu(dit.base(), steps=100_000, lr=3e-4, token_budget=32_768, packs_per_step=4)
+
+
+def large() -> TrainConfig:
+    """Weeks on a node of eight GPUs."""
+    config = _on_gpu(dit.large(), steps=400_000, lr=2e-4, token_budget=32_768, packs_per_step=32)
+    return replace(config, parallel=replace(config.parallel, mode="fsdp", recompute=True))
+
+
+PRESETS: dict[str, Callable[[], TrainConfig]] = {"tiny": tiny, "small": small, "base": base, "large": large}
+
+
+def _on_gpu(model: DiTConfig, *, steps: int, lr: float, token_budget: int, packs_per_step: int) -> TrainConfig:
+    return TrainConfig(
+        steps=steps,
+        model=model,
+        flow=FlowConfig(shift=3.0, base_tokens=4096),
+        packs=PackConfig(token_budget=token_budget, packs_per_step=packs_per_step),
+        optim=OptimConfig(lr=lr, warmup_steps=1000, cooldown_share=0.2),
+        parallel=ParallelConfig(precision="bf16", compile=True),
+        validation=ValidationConfig(every=2000, num_clips=256),
+        checkpoint_every=2000,
+        keep_every=20_000,
+        log_every=20,
+        workers=8,
+    )
