@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 # Shortest and longest wavelengths of the metric axes: seconds for time, square roots of the frame's area for space.
-_METRIC_WAVELENGTHS = ((0.1, 128.0), (0.02, 4.0), (0.02, 4.0))
+_METRIC_WAVELENGTHS = ((0.3, 128.0), (0.04, 4.0), (0.04, 4.0))
 
 
 def axis_pairs(head_dim: int) -> tuple[int, int, int]:

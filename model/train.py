@@ -204,12 +204,13 @@ class Trainer:
                 loss = weighted_loss(errors, batch.weight)
                 (loss * factor).backward()
             errors = errors.detach()
-            if not math.isfinite(float(loss)):
+            value = float(loss.detach())
+            if not math.isfinite(value):
                 parts = batch.split(errors)
                 names = [host_batch.sample_ids[batch.order.index(place)] for place in range(len(parts))]
                 suspects += [name for name, part in zip(names, parts, strict=True) if not part.isfinite().all()]
             self._count_by_time(host_batch, errors)
-            loss_sum += float(loss) / total if total else 0.0
+            loss_sum += value / total if total else 0.0
             lengths = batch.useful_lengths
             flops += 3 * batch_flops(self.config.model, lengths, self.model.text_lengths[: len(lengths)])
         return loss_sum, flops, suspects
