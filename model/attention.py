@@ -145,7 +145,9 @@ def _attend_varlen(query: Tensor, key: Tensor, value: Tensor, ragged: Ragged) ->
 
     offsets_q, offsets_k = ragged.offsets
     longest_q, longest_k = ragged.longest
-    return varlen_attn(query, key, value.to(query.dtype), offsets_q, offsets_k, longest_q, longest_k)
+    attended = varlen_attn(query, key, value.to(query.dtype), offsets_q, offsets_k, longest_q, longest_k)
+    assert isinstance(attended, Tensor)
+    return attended
 
 
 def _attend_flex(query: Tensor, key: Tensor, value: Tensor, ragged: Ragged) -> Tensor:
@@ -185,8 +187,12 @@ def _runs(queries: Sequence[int], keys: Sequence[int], device: torch.device) -> 
             _Run(
                 queries=slice(first_query, first_query + size * num_queries),
                 keys=slice(first_key, first_key + total),
-                size=size, num_queries=num_queries, num_keys=longest, key_index=key_index, mask=mask,
-            )  # fmt: skip
+                size=size,
+                num_queries=num_queries,
+                num_keys=longest,
+                key_index=key_index,
+                mask=mask,
+            )
         )
         first_query += size * num_queries
         first_key += total

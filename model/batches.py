@@ -1,6 +1,6 @@
 """From samples to the packed batches of this rank, step after step, in an order that ranks and workers do not change.
 
-    stream of packs ──▶ the packs of a step ──▶ dealt to ranks by cost ──▶ this rank's batches, prepared ahead
+stream of packs ──▶ the packs of a step ──▶ dealt to ranks by cost ──▶ this rank's batches, prepared ahead
 """
 
 from __future__ import annotations

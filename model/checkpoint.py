@@ -1,12 +1,12 @@
 """Checkpoints: a folder that is there whole or not at all, without pickled objects, readable at any number of ranks.
 
-    RUN/config.toml                 what was asked for
-    RUN/step-00001000/
-        model.safetensors           weights; the shape of the model in the metadata
-        ema-0.050.safetensors       averages of the weights, one per width
-        optimizer.safetensors       moments, by parameter name
-        state.json                  step, data cursor, clipping, counters, fingerprints, versions
-    RUN/LATEST                      the name of the newest whole folder, written last
+RUN/config.toml                 what was asked for
+RUN/step-00001000/
+    model.safetensors           weights; the shape of the model in the metadata
+    ema-0.050.safetensors       averages of the weights, one per width
+    optimizer.safetensors       moments, by parameter name
+    state.json                  step, data cursor, clipping, counters, fingerprints, versions
+RUN/LATEST                      the name of the newest whole folder, written last
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def read_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise WeightsError(f"{file}: not a safetensors file, or a damaged one ({error})") from None
 
 
-def whole(tensor: Tensor) -> Tensor | None:
+def whole(tensor: Tensor) -> Tensor:
     """A tensor, put together from all ranks if it is sharded, in main memory. Every rank must call it."""
     tensor = tensor.detach()
     if hasattr(tensor, "full_tensor"):

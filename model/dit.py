@@ -13,9 +13,9 @@ A heads, E channels of a head. No parallelism and no device in here: those are a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, cast
 
 import torch
 import torch.nn.functional as F
@@ -142,6 +142,8 @@ class DiT(nn.Module):
         self.config = config
         self.recompute = False
         """Recompute blocks in the backward pass instead of storing what they computed."""
+        self.on_ragged: Callable[[Sequence[Tensor]], None] | None = None
+        """Called with what the blocks get whose first size differs from batch to batch; for compilers."""
         d, wan = config.width, config.layout == "wan"
         self.patch_in = nn.Linear(config.patch_values, d)
         self.mark_in = None if wan else nn.Linear(MARK_FEATURES, d, bias=False)
@@ -163,21 +165,20 @@ class DiT(nn.Module):
                     nn.init.zeros_(module.bias)
         nn.init.normal_(self.no_text, std=0.02)
         # Every block starts as the identity, and the first prediction is zero (Peebles & Xie 2023, section 3.2).
-        zero = [self.time_out, self.patch_out, *(block.cross_out for block in self.blocks)]
-        for linear in zero + ([self.condition_in.out] if self.condition_in else []):
-            nn.init.zeros_(linear.weight)
+        zero = ("time_out", "patch_out", "cross_out", "condition_in.out")
+        for name, module in self.named_modules():
+            if isinstance(module, nn.Linear) and name.endswith(zero):
+                nn.init.zeros_(module.weight)
 
-    def read(
-        self, texts: Sequence[Tensor | None], *, unread: Sequence[Tensor] = (), keep: bool = False
-    ) -> Context:
+    def read(self, texts: Sequence[Tensor | None], *, unread: Sequence[Tensor] = (), keep: bool = False) -> Context:
         """Embed ragged text states `[M_i, D]`; None is no text. `keep` computes keys and values once, for sampling.
 
-        `unread` states go along and are left out again: so all weights have gradients on every rank, whatever its texts.
+        `unread` states go along and are left out again: so all weights have gradients, whatever a rank's texts are.
         """
         states = [self.no_text if text is None else text for text in texts]
         lengths = tuple(len(state) for state in states)
         tokens = self.text_in(torch.cat([*states, self.no_text, *unread]).to(self.no_text.device))[: sum(lengths)]
-        kept = tuple(block.text_keys_values(tokens) for block in self.blocks) if keep else None
+        kept = tuple(block.text_keys_values(tokens) for block in self._blocks()) if keep else None
         return Context(tokens, lengths, kept)
 
     def forward(self, batch: PackedBatch, context: Context) -> Tensor:
@@ -187,6 +188,8 @@ class DiT(nn.Module):
         if self.mark_in is not None:
             x = x + self.mark_in(_mark_features(batch.marks))
         embedding, modulation = self._modulation(batch)  # [U, d], [U, 6, d]
+        if self.on_ragged is not None:
+            self.on_ragged([modulation, context.tokens])
         for index, block in enumerate(self.blocks):
             kept = context.keys_values[index] if context.keys_values else None
             inputs = (x, modulation, batch.time_index, geometry, context.tokens, kept)
@@ -194,6 +197,9 @@ class DiT(nn.Module):
         shift, scale = (self.table + embedding[:, None]).unbind(1)  # [U, d]
         x = _modulate(x, shift, scale, batch.time_index)
         return self.patch_out(x.to(self.patch_out.weight.dtype))  # [N, P]
+
+    def _blocks(self) -> Iterator[Block]:
+        return (cast(Block, block) for block in self.blocks)
 
     def _modulation(self, batch: PackedBatch) -> tuple[Tensor, Tensor]:
         # In half precision t = 0.700 and t = 0.702 would be the same time, so this part never is.

@@ -1,7 +1,7 @@
 """Averages of the weights over the run, and any other average made of them afterwards.
 
-The average at step n weighs the weights of step k by k^gamma: it forgets the start at every length of run, where a fixed
-decay would be mostly start in a short run and too short in a long one (Karras et al. 2023, EDM2, section 3.1).
+The average at step n weighs the weights of step k by k^gamma: it forgets the start at every length of run, where a
+fixed decay would be mostly start in a short run and too short in a long one (Karras et al. 2023, EDM2, section 3.1).
 `width` is the standard deviation of that profile as a share of the run: 0.05 to 0.2.
 """
 
@@ -24,7 +24,7 @@ def gamma_of_width(width: float) -> float:
 
 
 class PowerEma:
-    """One average of named weights, of the given width. It starts as what it is given, which soon counts for nothing."""
+    """One average of named weights. It starts as what it is given, which soon counts for nothing."""
 
     def __init__(self, width: float, weights: Iterable[tuple[str, Tensor]]) -> None:
         self.width = width
@@ -57,7 +57,7 @@ def post_hoc(snapshots: Sequence[Snapshot], *, step: int, width: float) -> dict[
     )
     names = snapshots[0].weights.keys()
     return {
-        name: sum(  # type: ignore[misc]
+        name: sum(
             (float(share) * snapshot.weights[name].double() for share, snapshot in zip(mix, snapshots, strict=True)),
             start=torch.zeros_like(snapshots[0].weights[name], dtype=torch.float64),
         ).float()

@@ -1,4 +1,4 @@
-"""What a sample becomes each time it is trained on: which part of it, at which time, with which noise, caption and pins.
+"""What a sample becomes each time it is trained on: which part, at which time, with which noise, caption and pins.
 
 Every draw comes from (seed, purpose, epoch, sample id) and from nothing else. So neither workers, ranks nor packing
 change what is drawn, and a resumed run draws the same.

@@ -1,7 +1,7 @@
 """The optimizer, its schedule, and clipping that learns what a normal gradient is.
 
-Matrices inside the transformer are updated by Muon when asked for, everything else by AdamW. Muon replaces the update of
-a matrix by the nearest orthogonal one (Jordan et al. 2024), which costs little beside the batch and learns faster.
+Matrices inside the transformer are updated by Muon when asked for, everything else by AdamW. Muon replaces the update
+of a matrix by the nearest orthogonal one (Jordan et al. 2024), which costs little beside the batch.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ class OptimConfig:
 
 def make_optimizers(model: nn.Module, config: OptimConfig) -> list[torch.optim.Optimizer]:
     """AdamW, or AdamW and Muon, over the parameters that train."""
-    muon, decayed, plain = [], [], []
+    muon: list[nn.Parameter] = []
+    decayed: list[nn.Parameter] = []
+    plain: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue

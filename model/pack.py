@@ -23,7 +23,7 @@ class Item(NamedTuple):
     """A clip in an epoch."""
 
     epoch: int
-    index: int
+    index: int  # type: ignore[assignment]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from model.dit import DiT
 from model.video_model import VideoModel
 
 
@@ -78,8 +79,7 @@ def distribute(model: VideoModel, config: ParallelConfig, world: World) -> nn.Mo
     model.to(world.device)
     model.dit.recompute = config.recompute
     if config.compile:
-        for block in model.dit.blocks:
-            block.compile(dynamic=False)
+        compile_blocks(model.dit)
     if world.size == 1:
         return model
     if config.mode == "fsdp":
@@ -89,7 +89,8 @@ def distribute(model: VideoModel, config: ParallelConfig, world: World) -> nn.Mo
         policy = MixedPrecisionPolicy(param_dtype=half, reduce_dtype=torch.float32, cast_forward_inputs=False)
         for block in model.dit.blocks:
             fully_shard(block, mp_policy=policy)
-        return fully_shard(model, mp_policy=MixedPrecisionPolicy(cast_forward_inputs=False))
+        fully_shard(model, mp_policy=MixedPrecisionPolicy(cast_forward_inputs=False))
+        return model
     from torch.nn.parallel import DistributedDataParallel
 
     return DistributedDataParallel(model, broadcast_buffers=False, gradient_as_bucket_view=True)
@@ -115,7 +116,18 @@ def gradients_stay_here(module: nn.Module, stay: bool) -> Iterator[None]:
         yield
 
 
-def mark_ragged(batch_tensors: Sequence[Tensor]) -> None:
-    """Tell the compiler that the first size of these differs from batch to batch."""
-    for tensor in batch_tensors:
-        torch._dynamo.mark_dynamic(tensor, 0)
+def compile_blocks(dit: DiT, backend: str = "inductor") -> None:
+    """Compile each block once for packs of any composition.
+
+    The number of tokens is constant; those of texts and distinct times are not, and the compiler is told so, or it
+    would compile for each new one.
+    """
+    import torch._dynamo as dynamo
+
+    def mark(ragged: Sequence[Tensor]) -> None:
+        for tensor in ragged:
+            dynamo.mark_dynamic(tensor, 0)
+
+    dit.on_ragged = mark
+    for block in dit.blocks:
+        block.compile(backend=backend)

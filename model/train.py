@@ -4,8 +4,8 @@
                                                         │
          every so often: held-out loss, checkpoint ◀────┘
 
-A step is a fixed number of packs, whoever computes them. What is drawn depends on seed, epoch and sample alone, so a run
-that was killed goes on to the same bits, and a run on more ranks sees the same samples.
+A step is a fixed number of packs, whoever computes them. What is drawn depends on seed, epoch and sample alone, so a
+run that was killed goes on to the same bits, and a run on more ranks sees the same samples.
 """
 
 from __future__ import annotations
@@ -190,8 +190,8 @@ class Trainer:
         """Gradients of this rank's batches; its share of the loss, useful operations, and samples that gave no number.
 
         The loss of a step is the weighted mean over the tokens of all ranks and batches: their weights are summed
-        first, because a mean of means would weigh a token in a short pack more. Ranks' gradients are averaged by DDP and
-        FSDP, hence the factor.
+        first, because a mean of means would weigh a token in a short pack more. DDP and FSDP average the gradients of
+        ranks, hence the factor.
         """
         loss_sum, flops, suspects = 0.0, 0.0, []
         factor = self.world.size / total if total else 0.0
@@ -301,8 +301,8 @@ class Trainer:
         if state["data"] != self.batches.fingerprint:
             if self.config.on_changed_data == "stop":
                 raise TrainingError(
-                    f"{self.out}: the samples are not those that this run began with. Train into another folder, or go on "
-                    "with the new ones from the start of an epoch: --set on_changed_data=restart"
+                    f"{self.out}: the samples are not those that this run began with. Train into another folder, or go "
+                    "on with the new ones from the start of an epoch: --set on_changed_data=restart"
                 )
             self.cursor = None
         return True
@@ -313,7 +313,7 @@ class Trainer:
         own = self.model.state_dict()
         if own.keys() != weights.keys():
             differing = ", ".join(sorted(own.keys() ^ weights.keys())[:3])
-            raise WeightsError(f"{folder}: its weights are of another model than this configuration's ({differing}, ...)")
+            raise WeightsError(f"{folder}: its weights are of another model than this one ({differing}, ...)")
         for name, tensor in weights.items():
             checkpoint.put(own[name], tensor)
         for ema in self.emas:

@@ -55,7 +55,7 @@ class TrainConfig:
     workers: int = 0
     """Threads that prepare batches ahead; 0 prepares them in turn. The result is the same."""
     on_changed_data: str = "stop"
-    """When a run goes on and the samples are not those it began with: `stop`, or `restart` the epoch on the new ones."""
+    """When a run goes on and its samples have changed: `stop`, or `restart` with an epoch of the new ones."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "checkpoint_every", "keep_last", "log_every"):

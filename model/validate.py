@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from curate.counter_random import generator, uniform
+from curate.errors import TrainingError
 from model.examples import Examples, TrainingData
 from model.flow import add_noise, squared_errors
 from model.pack import fill
@@ -55,6 +56,8 @@ class Validator:
         segments: list[Segment] = []
         for index in order[: config.num_clips]:
             segments += _fixed_segments(data, index, fixed, config.times)
+        if not segments:
+            raise TrainingError(f"none of {len(data)} held-out samples fits a budget of {self.budget} tokens")
         self.batches = self._pack(segments, names)
         self.swapped = self._pack(_with_other_texts(segments, len(config.times)), names)
 
@@ -101,7 +104,8 @@ class Validator:
 
 def _fixed_segments(data: TrainingData, index: int, examples: Examples, times: tuple[float, ...]) -> list[Segment]:
     sample = data[index]
-    if not examples.num_tokens(sample.sample_id, tuple(sample.latent.shape[1:]), 0):
+    frames, rows, columns = sample.latent.shape[1:]
+    if not examples.num_tokens(sample.sample_id, (frames, rows, columns), 0):
         return []
     clean, grid = examples.clean_tokens(sample, 0)
     caption = examples.caption(sample, 0)
@@ -128,6 +132,4 @@ def _fixed_segments(data: TrainingData, index: int, examples: Examples, times: t
 def _with_other_texts(segments: list[Segment], num_times: int) -> list[Segment]:
     """Each clip with the caption of the next one."""
     texts = [segment.text for segment in segments]
-    return [
-        replace(segment, text=texts[(place + num_times) % len(texts)]) for place, segment in enumerate(segments)
-    ]
+    return [replace(segment, text=texts[(place + num_times) % len(texts)]) for place, segment in enumerate(segments)]

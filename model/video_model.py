@@ -15,8 +15,8 @@ from model.text.base import TextEncoder
 class VideoModel(nn.Module):
     """Packed batch in, velocities out.
 
-    A text encoder that is a module and `requires_grad` is part of the weights and learns with the transformer; any other
-    one is only asked for states.
+    A text encoder that is a module and requires gradients is part of the weights and learns with the transformer; any
+    other one is only asked for states.
     """
 
     def __init__(self, dit: DiT, text: TextEncoder, flow: FlowConfig) -> None:

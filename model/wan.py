@@ -63,7 +63,10 @@ def config_from_wan(config: Mapping[str, Any]) -> DiTConfig:
 def from_wan(weights: Mapping[str, Tensor], config: DiTConfig) -> dict[str, Tensor]:
     """The state of our `DiT(config)` that computes what these weights compute."""
     pair = _paired(config)
-    state: dict[str, Tensor] = {"no_text": torch.zeros(1, config.text_dim or 0), "table": weights["scale_shift_table"][0]}
+    state: dict[str, Tensor] = {
+        "no_text": torch.zeros(1, config.text_dim or 0),
+        "table": weights["scale_shift_table"][0],
+    }
     for ours, theirs in _TOP.items():
         for part in ("weight", "bias"):
             state[f"{ours}.{part}"] = weights[f"{theirs}.{part}"]
@@ -94,7 +97,9 @@ def to_wan(state: Mapping[str, Tensor], config: DiTConfig) -> dict[str, Tensor]:
     for ours, theirs in _TOP.items():
         for part in ("weight", "bias"):
             weights[f"{theirs}.{part}"] = state[f"{ours}.{part}"]
-    weights["patch_embedding.weight"] = state["patch_in.weight"].unflatten(1, (config.latent_channels or 0, *config.patch))
+    weights["patch_embedding.weight"] = state["patch_in.weight"].unflatten(
+        1, (config.latent_channels or 0, *config.patch)
+    )
     for part in ("weight", "bias"):
         weights[f"proj_out.{part}"] = state[f"patch_out.{part}"][_channel_first(config).argsort()]
     for index in range(config.depth):
@@ -127,5 +132,3 @@ def _channel_first(config: DiTConfig) -> Tensor:
     """Rows of Wan's output (frame, row, column, channel) in our order (channel, frame, row, column)."""
     positions = torch.arange(config.patch_values).reshape(*config.patch, -1)
     return positions.permute(3, 0, 1, 2).flatten()
-
-

@@ -65,7 +65,10 @@ def make_text(dim: int = 12) -> TinyTextEncoder:
 
 
 def tiny_config(**changes: object) -> DiTConfig:
-    settings = dict(width=24, depth=2, heads=2, ffn_width=48, latent_channels=CHANNELS, text_dim=12, frequency_dim=16)
+    settings = {
+        "width": 24, "depth": 2, "heads": 2, "ffn_width": 48,
+        "latent_channels": CHANNELS, "text_dim": 12, "frequency_dim": 16,
+    }  # fmt: skip
     return DiTConfig(**{**settings, **changes})  # type: ignore[arg-type]
 
 
