@@ -19,7 +19,7 @@ from model.dit import DiTConfig
 from model.examples import Examples, TrainingData
 from model.flops import batch_flops
 from model.pack import Item, PackConfig, PackStream, deal
-from model.packed import PackedBatch, idle_segment, pack_segments, without_effect
+from model.packed import PackedBatch, idle_batch, pack_segments, without_effect
 from model.parallel import World
 from model.tokens import Shape
 
@@ -103,9 +103,6 @@ class Batches:
                 unusable.append(segment.sample_id)
                 segment = without_effect(segment)
             segments.append(segment)
-        budget = self.packs.token_budget
-        return pack_segments(
-            segments or [idle_segment(budget, self.model.patch_values)],
-            condition_names=self.model.conditions,
-            budget=budget,
-        )
+        if not segments:
+            return idle_batch(self.packs.token_budget, self.model.patch_values, self.model.conditions)
+        return pack_segments(segments, condition_names=self.model.conditions, budget=self.packs.token_budget)

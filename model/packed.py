@@ -160,6 +160,12 @@ def idle_segment(num_tokens: int, patch_values: int) -> Segment:
     )
 
 
+def idle_batch(num_tokens: int, patch_values: int, condition_names: Sequence[str] = ()) -> PackedBatch:
+    """A batch for a rank that has nothing to compute, but must take part."""
+    batch = pack_segments([idle_segment(num_tokens, patch_values)], condition_names=condition_names)
+    return replace(batch, order=(), sample_ids=())
+
+
 def without_effect(segment: Segment) -> Segment:
     """A segment of the same size that weighs nothing and holds nothing, in place of one that cannot be used."""
     nothing = torch.zeros_like(segment.x)

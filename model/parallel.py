@@ -93,7 +93,14 @@ def distribute(model: VideoModel, config: ParallelConfig, world: World) -> nn.Mo
         return model
     from torch.nn.parallel import DistributedDataParallel
 
-    return DistributedDataParallel(model, broadcast_buffers=False, gradient_as_bucket_view=True)
+    return DistributedDataParallel(model, gradient_as_bucket_view=True)
+
+
+def settle(module: nn.Module) -> None:
+    """Put weights back into their shards: FSDP2 keeps those of the root gathered after a pass without gradients."""
+    for part in module.modules():
+        if hasattr(part, "reshard"):
+            part.reshard()  # type: ignore[operator]
 
 
 def autocast(config: ParallelConfig, device: torch.device) -> AbstractContextManager[Any]:

@@ -39,7 +39,7 @@ from model.optim import (
     set_learning_rate,
 )
 from model.packed import PackedBatch
-from model.parallel import World, autocast, distribute, gradients_stay_here
+from model.parallel import World, autocast, distribute, gradients_stay_here, settle
 from model.text.base import TextEncoder
 from model.train_config import TrainConfig
 from model.train_log import TrainLog
@@ -233,6 +233,7 @@ class Trainer:
         with self.averaged(self.emas[0]):
             result = self.validator.measure(self._predict)
         result["raw_loss"] = self.validator.measure(self._predict, text_gain=False)["loss"]
+        settle(self.module)
         return result
 
     def _predict(self, batch: PackedBatch) -> Tensor:
@@ -250,6 +251,7 @@ class Trainer:
                 parameter.copy_(ema.weights[name])
             yield
         finally:
+            settle(self.module)
             for name, parameter in self.model.named_parameters():
                 parameter.copy_(kept[name])
 

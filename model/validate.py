@@ -19,7 +19,7 @@ from curate.errors import TrainingError
 from model.examples import Examples, TrainingData
 from model.flow import add_noise, squared_errors
 from model.pack import fill
-from model.packed import PackedBatch, Segment, idle_segment, pack_segments
+from model.packed import PackedBatch, Segment, idle_batch, pack_segments
 from model.parallel import World
 
 
@@ -69,10 +69,9 @@ class Validator:
             places = fill([len(segment.x) for segment in waiting[:256]], self.budget)
             packs.append([waiting[place] for place in places])
             waiting = [segment for place, segment in enumerate(waiting) if place not in set(places)]
-        idle = idle_segment(self.budget, segments[0].x.shape[1])
-        packs += [[idle]] * (-len(packs) % self.world.size)
-        mine = packs[self.world.rank :: self.world.size]
-        return [pack_segments(pack, condition_names=names, budget=self.budget) for pack in mine]
+        batches = [pack_segments(pack, condition_names=names, budget=self.budget) for pack in packs]
+        batches += [idle_batch(self.budget, segments[0].x.shape[1], names)] * (-len(packs) % self.world.size)
+        return batches[self.world.rank :: self.world.size]
 
     @torch.no_grad()
     def measure(self, predict: Callable[[PackedBatch], Tensor], *, text_gain: bool = True) -> dict[str, Any]:
