@@ -93,17 +93,15 @@ class Ragged:
         # Rounded up: kernels take it as a constant, and every new constant would compile again.
         return _round_up(max(self.queries)), _round_up(max(self.keys))
 
-    def prepare(self) -> Ragged:
-        """Compute what the backend needs now, outside of any compiled block."""
-        if self.backend == "grouped":
-            _ = self.runs
-        elif self.backend == "flex":
-            _ = self.block_mask
-        elif self.backend == "dense":
-            _ = self.owners
-        else:
-            _ = self.offsets, self.longest
-        return self
+    def prepare(self) -> tuple[Tensor, ...]:
+        """Compute what the backend needs now, outside of any compiled block. Returns tensors of changing sizes."""
+        if self.backend == "varlen":
+            _ = self.longest
+            return self.offsets
+        if self.backend == "dense":
+            return self.owners
+        _ = self.block_mask if self.backend == "flex" else self.runs
+        return ()
 
 
 def default_backend(device: torch.device, dtype: torch.dtype) -> Backend:

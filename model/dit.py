@@ -188,8 +188,9 @@ class DiT(nn.Module):
         if self.mark_in is not None:
             x = x + self.mark_in(_mark_features(batch.marks))
         embedding, modulation = self._modulation(batch)  # [U, d], [U, 6, d]
+        ragged = [modulation, context.tokens, *geometry.clips.prepare(), *geometry.texts.prepare()]
         if self.on_ragged is not None:
-            self.on_ragged([modulation, context.tokens])
+            self.on_ragged(ragged)
         for index, block in enumerate(self.blocks):
             kept = context.keys_values[index] if context.keys_values else None
             inputs = (x, modulation, batch.time_index, geometry, context.tokens, kept)
@@ -219,8 +220,8 @@ class DiT(nn.Module):
         else:
             cos, sin = rotation(batch.positions, metric_frequencies(head_dim))
         return _Geometry(
-            clips=Ragged(batch.lengths, batch.lengths, backend, device).prepare(),
-            texts=Ragged(batch.lengths, context.lengths, backend, device).prepare(),
+            clips=Ragged(batch.lengths, batch.lengths, backend, device),
+            texts=Ragged(batch.lengths, context.lengths, backend, device),
             cos=cos,
             sin=sin,
         )

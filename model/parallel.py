@@ -133,7 +133,7 @@ def compile_blocks(dit: DiT, backend: str = "inductor") -> None:
 
     def mark(ragged: Sequence[Tensor]) -> None:
         for tensor in ragged:
-            dynamo.mark_dynamic(tensor, 0)
+            dynamo.maybe_mark_dynamic(tensor, 0)
 
     dit.on_ragged = mark
     for block in dit.blocks:
