@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias, get_args
 import torch
 from torch import Tensor
 
-SolverName = Literal["euler", "heun", "dpm++"]
+SolverName = Literal["euler", "heun", "adams", "dpm++"]
 SOLVERS: tuple[str, ...] = get_args(SolverName)
 
 Velocity: TypeAlias = Callable[[Tensor, Tensor, int], Tensor]
@@ -26,19 +26,26 @@ def solve(velocity: Velocity, x: Tensor, times: Tensor, solver: SolverName) -> T
 
     euler   one evaluation per step, error of first order
     heun    two evaluations per step, second order
-    dpm++   one evaluation per step, second order from the step before (Lu et al. 2022, DPM-Solver++ 2M)
+    adams   one evaluation per step, second order by the slope of the step before (Adams-Bashforth)
+    dpm++   the same for the clean estimate along log-SNR (Lu et al. 2022, DPM-Solver++ 2M)
     """
     if solver not in SOLVERS:
         raise ValueError(f"no solver {solver!r}; known: {', '.join(SOLVERS)}")
     if solver == "dpm++":
         return _solve_multistep(velocity, x, times)
+    last: tuple[Tensor, Tensor] | None = None
     for step in range(len(times) - 1):
         dt = (times[step + 1] - times[step]).to(x.dtype)[:, None]  # [N, 1]
-        slope = velocity(x, times[step], step)
+        here = slope = velocity(x, times[step], step)
         if solver == "heun":
-            ahead = velocity(_moved(x, slope, dt), times[step + 1], step)
-            slope = (slope + ahead) / 2
+            ahead = velocity(_moved(x, here, dt), times[step + 1], step)
+            slope = (here + ahead) / 2
+        elif solver == "adams" and last is not None:
+            last_slope, last_dt = last
+            ratio = torch.where(last_dt == 0, 0.0, dt / last_dt)  # a token that has just begun has no step before
+            slope = here + ratio / 2 * (here - last_slope)
         x = _moved(x, slope, dt)
+        last = here, dt
     return x
 
 
