@@ -81,9 +81,9 @@ class GridEncoder(nn.Module):
         self.proj = nn.Linear((config.scene_tokens + pairs) * width, embed_dim, bias=False)
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        change = frames - torch.cat([frames[:, :1], frames[:, :-1]], dim=1)
-        x = torch.cat([frames, 2 * change], dim=2)  # [B 2P 6 H W]
-        x = x.unflatten(1, (-1, 2)).flatten(2, 3)  # [B P 12 H W]
+        x = _opponent(frames)  # [B 2P 4 H W]
+        x = torch.cat([x, 2 * (x - torch.cat([x[:, :1], x[:, :-1]], dim=1))], dim=2)  # and its change, [B 2P 8 H W]
+        x = x.unflatten(1, (-1, 2)).flatten(2, 3)  # [B P 16 H W]
         x = self.convolutions(x.flatten(0, 1).contiguous(memory_format=torch.channels_last))  # [(B P) C G G]
         x = x.permute(0, 2, 3, 1).flatten(1, 2).unflatten(0, (len(frames), -1))  # [B P GG C]
         scene = self.to_scene(self.to_cell(x).flatten(1)).unflatten(1, self.scene_shape)
@@ -93,9 +93,20 @@ class GridEncoder(nn.Module):
         return self.proj(tokens[:, : -cells.shape[1]].flatten(1)), tokens
 
 
+def _opponent(frames: Tensor) -> Tensor:
+    """Red, green, blue `[B 2P 3 H W]` to brightness, two differences of colour, and how colourful, `[B 2P 4 H W]`.
+
+    In red, green and blue, light and shade drown the colour of small things, which is then learnt last.
+    """
+    weights = frames.new_tensor([0.299, 0.587, 0.114])[:, None, None]
+    luma = (frames * weights).sum(2, keepdim=True)
+    colorfulness = frames.amax(2, keepdim=True) - frames.amin(2, keepdim=True)
+    return torch.cat([luma, 2 * (frames[:, :, :1] - luma), 2 * (frames[:, :, 2:] - luma), 2 * colorfulness - 1], dim=2)
+
+
 def _convolutions(config: GridConfig) -> nn.Sequential:
     layers: list[nn.Module] = []
-    before = 12
+    before = 16
     for channels, blocks in zip(config.channels, config.blocks, strict=True):
         layers += [nn.Conv2d(before, channels, 4, stride=2, padding=1), nn.GroupNorm(8, channels), nn.GELU()]
         layers += [ResidualBlock(channels) for _ in range(blocks)]

@@ -48,13 +48,16 @@ def train_captioner(
     *,
     device: str = "cpu",
     workers: int = 0,
+    samples_every: int = 200,
+    save_every_s: float = 120.0,
     say: Say = print,
 ) -> Path:
     """Train, or go on training, in the folder `out`, and return it.
 
+    Every `samples_every` steps it says what it writes; a stop loses at most the last `save_every_s` seconds.
     Raises UsageError when the folder holds a training with other settings or data.
     """
-    run = _Run(config, source, Path(out), device=device, workers=workers, say=say)
+    run = _Run(config, source, Path(out), device, workers, samples_every, save_every_s, say)
     for name in config.stages:
         if not run.is_finished(name):
             run.train_stage(name)
@@ -127,9 +130,18 @@ class _Run:
     """A run folder and what is needed to go on in it."""
 
     def __init__(
-        self, config: TrainingConfig, source: CaptionSource, out: Path, *, device: str, workers: int, say: Say
+        self,
+        config: TrainingConfig,
+        source: CaptionSource,
+        out: Path,
+        device: str,
+        workers: int,
+        samples_every: int,
+        save_every_s: float,
+        say: Say,
     ) -> None:
         self.config, self.source, self.out, self.workers = config, source, out / "training", workers
+        self.samples_every, self.save_every_s = samples_every, save_every_s
         self.device = torch.device(device)
         self.say = say if _rank() == 0 else lambda _: None
         self._check_data()
@@ -156,9 +168,9 @@ class _Run:
         for batch in self._batches(name, stage, model, step):
             parts = self._step(loss_module, optimizer, batch, step, stage)
             step += 1
-            if step % self.config.samples_every == 0 or step == stage.steps:
+            if step % self.samples_every == 0 or step == stage.steps:
                 self._report(name, model, step, parts, time.monotonic() - started)
-            if step < stage.steps and time.monotonic() - saved_at > self.config.save_every_s:
+            if step < stage.steps and time.monotonic() - saved_at > self.save_every_s:
                 self._save_state(name, model, optimizer, step)
                 saved_at = time.monotonic()
         self._finish(name, model)
@@ -224,7 +236,8 @@ class _Run:
             return VideoCoCa.from_pretrained(self._folder(before))
         torch.manual_seed(self.config.seed)
         if self.config.open_clip is not None:
-            return VideoCoCa.from_open_clip(self.config.open_clip, self.config.pretrained)
+            num_frames = self.config.model.frames.num_frames
+            return VideoCoCa.from_open_clip(self.config.open_clip, self.config.pretrained, num_frames=num_frames)
         kinds = frozenset(kind for stage in self.config.stages.values() for kind in stage.mix)
         tokenizer = train_tokenizer(self.source.texts(kinds), vocab_size=self.config.model.vocab_size)
         return build_model(self.config.model, tokenizer)

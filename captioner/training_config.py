@@ -12,6 +12,7 @@ from typing import Literal
 
 from captioner.frames import FrameConfig
 from captioner.grid_encoder import GridConfig
+from curate.errors import ConfigError
 from curate.schema import CAPTION_KINDS
 
 
@@ -85,10 +86,6 @@ class TrainingConfig:
     clip_norm: float = 1.0
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """bf16 computes in half the bits where that is faster; auto does so where the processor has instructions for it."""
-    samples_every: int = 200
-    """Steps between looks at what it writes."""
-    save_every_s: float = 120.0
-    """Seconds between saved states; a stop loses no more."""
 
     def __post_init__(self) -> None:
         if not self.stages:
@@ -127,7 +124,6 @@ def smoke() -> TrainingConfig:
             frames=FrameConfig(num_frames=4, size_px=32),
             grid=GridConfig(channels=(8, 16), blocks=(0, 1), hidden=32, scene_tokens=4),
         ),
-        samples_every=4,
     )
 
 
@@ -149,6 +145,19 @@ def fine_tune(open_clip: str, pretrained: str, *, steps: int = 10_000) -> Traini
     return replace(
         TrainingConfig(stages={"descriptive": stage}), open_clip=open_clip, pretrained=pretrained, weight_decay=0.1
     )
+
+
+def frames_of(config: TrainingConfig) -> FrameConfig:
+    """Frames as the model of this training will look at them."""
+    if config.open_clip is None:
+        return config.model.frames
+    import open_clip
+
+    sections = open_clip.get_model_config(config.open_clip)
+    if sections is None or "multimodal_cfg" not in sections:
+        known = [name for name in open_clip.list_models() if name.startswith("coca_")]
+        raise ConfigError(f"open_clip: no CoCa named {config.open_clip!r}; known: {', '.join(known)}")
+    return replace(config.model.frames, size_px=sections["vision_cfg"]["image_size"], fit="crop")
 
 
 PRESETS = {"smoke": smoke, "minutes": minutes, "full": full}

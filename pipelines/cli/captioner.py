@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from curate.tables import Dataset
+from pipelines.cli.captioner_training import verbs
 from pipelines.cli.curation import AddressOpt, ConfigOpt, DatasetArg, DryRunOpt, JsonOpt, LocalOpt, SetOpt, StrictOpt
 from pipelines.cli.output import write_json
 
@@ -14,6 +15,7 @@ from pipelines.cli.output import write_json
 def add_verbs(app: typer.Typer) -> None:
     """Add the verbs of this module to the command."""
     app.command()(caption)
+    app.add_typer(verbs, name="captioner")
 
 
 def caption(

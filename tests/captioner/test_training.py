@@ -42,7 +42,6 @@ class Stopped(Exception):
 @pytest.mark.parametrize("steps_before", [2, 4, 7])  # within a stage, at its end, within the next
 def test_a_stopped_run_goes_on_to_the_same_bit(trained, source, tmp_path, monkeypatch, steps_before):
     whole, _ = trained
-    often = dataclasses.replace(SMOKE, save_every_s=0.0)
     taken = []
     step = training._Run._step
 
@@ -54,9 +53,9 @@ def test_a_stopped_run_goes_on_to_the_same_bit(trained, source, tmp_path, monkey
 
     monkeypatch.setattr(training._Run, "_step", stop_after)
     with pytest.raises(Stopped):
-        train_captioner(often, source, tmp_path, say=str)
+        train_captioner(SMOKE, source, tmp_path, save_every_s=0.0, say=str)
     monkeypatch.undo()
-    train_captioner(often, source, tmp_path, say=str)
+    train_captioner(SMOKE, source, tmp_path, save_every_s=0.0, say=str)
     ours, theirs = (load_file(folder / "model.safetensors") for folder in (tmp_path, whole))
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)

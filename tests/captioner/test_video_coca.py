@@ -52,7 +52,7 @@ def test_a_step_with_the_cache_equals_the_whole_text(model):
     """The logits of writing are those of training: same weights, other code."""
     captions = model.caption(CLIPS, kind="short", decode=GREEDY)
     with torch.no_grad():
-        video = model.as_kind(model.encode_video(model._fit(CLIPS))[1], 0)
+        video = model.as_kind(model.encode_video(model._fit(CLIPS))[1], model.kind_index("short"))
         for row, caption in enumerate(captions):
             ids = torch.tensor([[model.tokenizer.bos_id, *caption.token_ids]])
             logits = model.decode_logits(model.encode_text(ids)[1][:, :-1], video[row : row + 1])
@@ -95,9 +95,19 @@ def test_no_token_lies_beyond_the_context(model):
     assert max(len(caption.token_ids) for caption in longest) == model.context_length - 1
 
 
-def test_the_kind_that_is_asked_for_changes_the_text(model):
+def test_the_kind_that_is_asked_for_changes_what_is_written(model):
     short, descriptive = (model.caption(CLIPS, kind=kind, decode=GREEDY) for kind in ("short", "descriptive"))
-    assert [caption.text for caption in short] != [caption.text for caption in descriptive]
+    assert all(a.token_logprobs[0] != b.token_logprobs[0] for a, b in zip(short, descriptive, strict=True))
+
+
+def test_another_kind_can_be_learnt_without_forgetting(model, tmp_path):
+    model.save_pretrained(tmp_path)
+    student = VideoCoCa.from_pretrained(tmp_path)
+    before = student.caption(CLIPS, kind="short", decode=GREEDY)
+    student.learn_kind("human")
+    assert student.config.kinds == ["short", "descriptive", "human"]
+    assert student.caption(CLIPS, kind="short", decode=GREEDY) == before
+    assert student.caption(CLIPS, kind="human", decode=GREEDY)
 
 
 def test_a_kind_that_was_not_trained_is_refused(model):
