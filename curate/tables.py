@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import os
 import random
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -126,7 +128,7 @@ class Dataset:
             raise ValueError(f"{name}: rows of {schema.owner} {sorted(strangers)[:3]} were not named as replaced")
         if not named:
             return self.version(name) or 0
-        return self._commit(name, table, predicate=_is_in(schema.owner, named))
+        return _deep(len(named), lambda: self._commit(name, table, predicate=_is_in(schema.owner, named)))
 
     def replace_all(self, name: str, rows: pa.Table | Sequence[Mapping[str, Any]]) -> int:
         """Replace the whole table in one commit, and return the new version."""
@@ -228,6 +230,18 @@ def _as_table(schema: TableSchema, rows: pa.Table | Sequence[Mapping[str, Any]])
     if unknown:
         raise ValueError(f"{schema.name}: no such columns: {', '.join(sorted(unknown))}")
     return pa.Table.from_pylist(list(rows), schema=schema.arrow)
+
+
+def _deep(num_owners: int, change: Callable[[], T]) -> T:
+    """Call with a stack that a predicate of so many values fits on: deltalake's parser recurses over them."""
+    if num_owners < 5_000:
+        return change()
+    usual = threading.stack_size((8 << 20) + 4096 * num_owners)
+    try:
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            return pool.submit(change).result()
+    finally:
+        threading.stack_size(usual)
 
 
 def _is_in(column: str, values: set[str]) -> str:

@@ -58,6 +58,14 @@ def test_owners_may_hold_any_character(tmp_path):
     assert ids(dataset) == [f"{odd}-1"]
 
 
+def test_any_number_of_owners_may_be_replaced_at_once(tmp_path):
+    dataset = Dataset(tmp_path)
+    many = [f"video-{index:06}" for index in range(40_000)]
+    dataset.replace_rows("scenes", ["video-000007", "other"], [scene("video-000007"), scene("other")])
+    dataset.replace_rows("scenes", many, [scene("video-000008")])
+    assert ids(dataset) == ["other-0", "video-000008-0"]
+
+
 def test_a_row_of_an_owner_that_was_not_named_is_refused(tmp_path):
     with pytest.raises(ValueError, match="were not named"):
         Dataset(tmp_path).replace_rows("scenes", ["a"], [scene("b")])
