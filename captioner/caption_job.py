@@ -97,7 +97,7 @@ def resolve(config: CaptionConfig) -> CaptionJob:
     identity = identify(config.captioner, config.makers)
     if config.kind not in identity.kinds:
         kinds = ", ".join(sorted(identity.kinds))
-        raise UsageError(f"{config.captioner} does not write {config.kind} captions; it writes: {kinds}")
+        raise UsageError(f"{config.captioner} does not write {config.kind} captions; it writes: {kinds or 'none'}")
     if config.prompt is not None and not identity.follows_prompt:
         raise UsageError(f"{config.captioner} follows no prompt; leave caption.prompt out")
     decode = build(Decode, {**to_tree(identity.decode), **config.decode}, where="caption.decode")

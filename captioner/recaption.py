@@ -93,7 +93,7 @@ class _Asked:
 
 def _load(batch: Sequence[ClipSource], root: str, job: CaptionJob) -> tuple[list[Clip], list[dict[str, Any]]]:
     """Clips with their frames, and failed rows of those that have none."""
-    if not job.identity.looks:
+    if not job.identity.looks and job.scorer is None:
         return [without_frames(source) for source in batch], []
 
     def load(source: ClipSource) -> Clip | VideoError:

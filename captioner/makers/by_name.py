@@ -1,4 +1,5 @@
-"""Captioners by name: `coca:PATH`, `hf:NAME_OR_PATH`, `openai:URL#MODEL`, `template:TRUTH.json`, `original`, `compose`.
+"""Captioners by name: `coca:PATH`, `hf:NAME_OR_PATH`, `openai:URL#MODEL`, `template:TRUTH.json`, `original`, `compose`;
+and `clip:NAME#WEIGHTS`, which only compares clips with captions.
 
 identity = identify("hf:Qwen/Qwen2.5-VL-7B-Instruct", config)      # who it is: no weights are loaded
 captioner = open_captioner("hf:Qwen/Qwen2.5-VL-7B-Instruct", config, identity)
@@ -9,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from captioner.base import Captioner, Identity
-from captioner.makers import coca, given, hf, openai
+from captioner.makers import clip, coca, given, hf, openai
 from curate.config import nearest
 from curate.errors import UsageError
 
@@ -20,6 +21,7 @@ EXAMPLES = {
     "template": "template:footage/truth.json",
     "original": "original",
     "compose": "compose",
+    "clip": "clip:ViT-B-32#laion2b_s34b_b79k",
 }
 
 
@@ -27,6 +29,7 @@ EXAMPLES = {
 class MakersConfig:
     """Settings of each kind of captioner; only those of the one in use are read."""
 
+    clip: clip.ClipConfig = field(default_factory=clip.ClipConfig)
     coca: coca.CocaConfig = field(default_factory=coca.CocaConfig)
     hf: hf.HfConfig = field(default_factory=hf.HfConfig)
     openai: openai.OpenAIConfig = field(default_factory=openai.OpenAIConfig)
@@ -42,6 +45,8 @@ def identify(spec: str, config: MakersConfig | None = None) -> Identity:
         return hf.identify(name, config.hf)
     if maker == "openai":
         return openai.identify(name, config.openai)
+    if maker == "clip":
+        return clip.identify(name, config.clip)
     return given.IDENTITIES[maker]
 
 
@@ -55,6 +60,8 @@ def open_captioner(spec: str, config: MakersConfig | None = None, identity: Iden
         return hf.HfCaptioner(name, config.hf, identity)
     if maker == "openai":
         return openai.OpenAICaptioner(name, config.openai, identity)
+    if maker == "clip":
+        return clip.ClipScorer(name, config.clip, identity)
     return given.GivenCaptioner(given.IDENTITIES[maker])
 
 
