@@ -65,16 +65,18 @@ def plan_captions(
     redo: Collection[str] = ("failed",),
     fill: bool = False,
     limit: int | None = None,
+    only: Collection[str] | None = None,
 ) -> CaptionPlan:
     """Compare what is stored with what is wanted.
 
     `redo` names states that are done again though up to date; `fill` leaves out clips that have an accepted caption of
-    this kind by anybody. Raises UsageError when no clip is kept.
+    this kind by anybody; `only` names the clips that are looked at. Raises UsageError when no clip is kept.
     """
     unknown = set(redo) - set(REDO)
     if unknown:
         raise UsageError(f"redo {', '.join(sorted(unknown))}: no such state; states: {', '.join(REDO)}")
     clips = _kept_clips(dataset, job)
+    clips = clips if only is None else [clip for clip in clips if clip.clip_id in only]
     kind, captioner = job.config.kind, job.identity.id
     columns = ["caption_id", "clip_id", "captioner", "status", "fingerprint", "text"]
     stored = dataset.read("captions", columns, where=pc.field("kind") == kind)
