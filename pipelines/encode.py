@@ -1,10 +1,15 @@
-"""Fill the caches of latents and of captions: plan what is missing, run it on the engine, commit rows as they come."""
+"""Fill the caches of latents and of captions: plan what is missing, run it on the engine, commit rows as they come.
+
+    encode_latents ──▶ latents      encode_captions ──▶ text_embeddings
+
+Both can be killed at any moment and run again: what was committed is not done again.
+"""
 
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,64 +18,95 @@ import pyarrow.compute as pc
 
 from curate.tables import Dataset
 from model.codec.files import load_codec
-from model.dataset import NothingToTrainOnError, Report, SelectionConfig, kept_clips
-from model.latents import EncodeConfig, encode_clips, plan_latents
+from model.dataset import KeptClip, NothingToTrainOnError, Report, SelectionConfig, kept_clips
+from model.latents import EncodeConfig, EncodeTask, encode_clips, plan_latents
 from model.text.cache import encode_texts, plan_texts
 from model.text.pretrained import PretrainedTextConfig, load_text_encoder
-from pipelines.engine import Engine, Raised
+from pipelines.engine import Engine, EngineConfig, Raised
+from pipelines.progress import StageReport, stage
+from pipelines.run import Run
 
-Progress = Callable[[int, int], None]
-"""Called with how many are done, and of how many."""
-
-_COMMIT_EVERY_S = 10.0
+_COMMIT_S = 10.0
 _ALL = SelectionConfig(split="all", require_caption=False, scores=())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodeSettings:
+    """All that `reelwright encode` can be told."""
+
+    encode: EncodeConfig = field(default_factory=EncodeConfig)
+    text: PretrainedTextConfig | None = None
+    """The text encoder; none leaves captions to the built-in one, which trains with the model."""
+    engine: EngineConfig = field(default_factory=EngineConfig)
+
+
+def plan_encode(
+    dataset: Dataset, codec_path: str | Path, config: EncodeConfig, *, retry: bool = False
+) -> tuple[list[EncodeTask], StageReport]:
+    """Tasks for the windows of kept clips that have no latent of this codec, and what is there already.
+
+    Windows that failed before are done again with `retry` only. Raises NothingToTrainOnError when no clip can be used.
+    """
+    codec = load_codec(codec_path)
+    clips, report = _kept(dataset)
+    known = _known(dataset, "latents", "latent_id", pc.field("codec") == codec.fingerprint())
+    tasks, counts = plan_latents(clips, config, codec, [key for key, ok in known.items() if ok or not retry])
+    planned, unchanged = counts.pop("planned", 0), counts.pop("done", 0)
+    if not planned and not unchanged:
+        report.dropped.update(counts)
+        raise NothingToTrainOnError(f"{dataset.uri}: nothing to encode.\n{report}")
+    found = StageReport("encode", total=planned, unchanged=unchanged)
+    found.numbers |= {f"clips {reason}": count for reason, count in sorted(counts.items()) if count}
+    return tasks, found
 
 
 def encode_latents(
     dataset: Dataset,
     codec_path: str | Path,
     config: EncodeConfig,
+    run: Run,
     engine: Engine,
     *,
-    run_id: str,
-    progress: Progress | None = None,
-) -> Counter[str]:
-    """Encode the windows of all kept clips that have no latent of this codec yet.
-
-    Returns counts of windows: done (before), ok, failed; and of clips that cannot be used, by reason. Raises
-    NothingToTrainOnError when no clip is kept, and RuntimeError when tasks failed by a fault of ours.
-    """
-    codec = load_codec(codec_path)
-    report = Report()
-    clips = [clip for chunk in kept_clips(dataset.require(), _ALL, report) for clip in chunk]
-    done = _done(dataset, "latents", "latent_id", pc.field("codec") == codec.fingerprint())
-    tasks, counts = plan_latents(clips, config, codec, done)
-    planned = counts.pop("planned", 0)
-    if not planned and not counts["done"]:
-        report.dropped.update(counts)
-        raise NothingToTrainOnError(f"{dataset.uri}: nothing to encode.\n{report}")
+    retry: bool = False,
+    quiet: bool = False,
+) -> StageReport:
+    """Encode every window that is due. Table: latents. See `plan_encode`."""
+    tasks, report = plan_encode(dataset, codec_path, config, retry=retry)
     function = partial(encode_clips, root=dataset.uri, codec_path=str(codec_path), config=config)
-    return counts + _fill(dataset, "latents", "latent_id", engine.run(function, tasks), run_id, planned, progress)
+    _fill(dataset, "latents", "latent_id", engine.run(function, tasks), run, report, quiet)
+    return report
 
 
 def encode_captions(
-    dataset: Dataset, config: PretrainedTextConfig, engine: Engine, *, run_id: str, progress: Progress | None = None
-) -> Counter[str]:
-    """Encode the captions of all kept clips that have no states of this text encoder yet. Returns counts of texts."""
+    dataset: Dataset,
+    config: PretrainedTextConfig,
+    run: Run,
+    engine: Engine,
+    *,
+    retry: bool = False,
+    quiet: bool = False,
+) -> StageReport:
+    """Encode every caption of a kept clip that has no states of this text encoder. Table: text_embeddings."""
     encoder_id = load_text_encoder(config).fingerprint()
-    clips = [clip for chunk in kept_clips(dataset.require(), _ALL, Report()) for clip in chunk]
-    texts = dict.fromkeys(text for clip in clips for text in clip.captions.values())
-    done = _done(dataset, "text_embeddings", "text_id", pc.field("encoder") == encoder_id)
-    tasks = plan_texts(texts, encoder_id, done)
-    planned = sum(len(task.texts) for task in tasks)
+    texts = dict.fromkeys(text for clip in _kept(dataset)[0] for text in clip.captions.values())
+    known = _known(dataset, "text_embeddings", "text_id", pc.field("encoder") == encoder_id)
+    tasks = plan_texts(texts, encoder_id, [key for key, ok in known.items() if ok or not retry])
+    total = sum(len(task.texts) for task in tasks)
+    report = StageReport("text", total=total, unchanged=len({"", *texts}) - total)
     outcomes = engine.run(partial(encode_texts, root=dataset.uri, config=config), tasks)
-    counts = _fill(dataset, "text_embeddings", "text_id", outcomes, run_id, planned, progress)
-    counts["done"] = len(texts) + 1 - planned
-    return counts
+    _fill(dataset, "text_embeddings", "text_id", outcomes, run, report, quiet)
+    return report
 
 
-def _done(dataset: Dataset, table: str, key: str, where: pc.Expression) -> set[str]:
-    return set(dataset.read(table, [key], where=where & (pc.field("status") == "ok"))[key].to_pylist())
+def _kept(dataset: Dataset) -> tuple[list[KeptClip], Report]:
+    report = Report()
+    return [clip for chunk in kept_clips(dataset.require(), _ALL, report) for clip in chunk], report
+
+
+def _known(dataset: Dataset, table: str, key: str, where: pc.Expression) -> dict[str, bool]:
+    """Keys of rows, and whether they are ok."""
+    rows = dataset.read(table, [key, "status"], where=where)
+    return {row[key]: row["status"] == "ok" for row in rows.to_pylist()}
 
 
 def _fill(
@@ -78,28 +114,38 @@ def _fill(
     table: str,
     key: str,
     outcomes: Iterable[tuple[Any, list[dict[str, Any]] | Raised]],
-    run_id: str,
-    planned: int,
-    progress: Progress | None,
-) -> Counter[str]:
-    """Commit rows as they come, in batches; count them by status."""
-    counts: Counter[str] = Counter()
+    run: Run,
+    report: StageReport,
+    quiet: bool,
+) -> None:
+    """Commit rows as they come and count them. Raises RuntimeError at the end for tasks that failed by our fault."""
+    run.begin()
+    run.reports.append(report)
     slips: list[str] = []
     waiting: list[dict[str, Any]] = []
-    committed = time.monotonic()
-    for _, outcome in outcomes:
-        if isinstance(outcome, Raised):
-            slips.append(outcome.message)
-            continue
-        waiting += [{**row, "run_id": run_id} for row in outcome]
-        counts.update(row["status"] for row in outcome)
-        if progress is not None:
-            progress(counts.total(), planned)
-        if time.monotonic() - committed > _COMMIT_EVERY_S:
-            dataset.replace_rows(table, [row[key] for row in waiting], waiting)
-            waiting, committed = [], time.monotonic()
-    if waiting:
+
+    def commit() -> None:
         dataset.replace_rows(table, [row[key] for row in waiting], waiting)
+        waiting.clear()
+
+    with stage(report, quiet=quiet) as advance:
+        committed = time.monotonic()
+        try:
+            for _, outcome in outcomes:
+                if isinstance(outcome, Raised):
+                    slips.append(outcome.message)
+                    continue
+                for row in outcome:
+                    waiting.append({**row, "run_id": run.run_id})
+                    report.done += row["status"] == "ok"
+                    if row["status"] == "failed":
+                        report.failed[row["error_kind"]] += 1
+                    advance()
+                if time.monotonic() - committed > _COMMIT_S:
+                    commit()
+                    committed = time.monotonic()
+        finally:  # an interrupt, or the end of the cluster: what was done by then is kept
+            commit()
+        dataset.compact(table)
     if slips:
         raise RuntimeError(f"{len(slips)} tasks failed by a fault of ours; the first: {slips[0]}")
-    return counts

@@ -20,19 +20,17 @@ _KERNEL_FRAMES = 3
 
 
 class Block(nn.Module):
-    """A residual of a 3x3 convolution in space and a causal one over three frames; starts as the identity."""
+    """A residual of a 3x3 convolution in space and a causal one over three frames."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.norm_space = nn.RMSNorm(channels)
-        self.space = nn.Conv2d(channels, channels, 3, padding=1)
+        self.space = SpaceConv(channels, channels)
         self.norm_time = nn.RMSNorm(channels)
         self.time = nn.Linear(_KERNEL_FRAMES * channels, channels)
-        nn.init.zeros_(self.time.weight)
-        nn.init.zeros_(self.time.bias)
 
     def forward(self, x: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
-        y = conv_frames(self.space, F.silu(self.norm_space(x)))
+        y = self.space(F.silu(self.norm_space(x)))
         y = F.silu(self.norm_time(y))
         # Before the first frame the video stood still.
         past = y[:, :1].expand(-1, _KERNEL_FRAMES - 1, -1, -1, -1) if state is None else state
@@ -71,8 +69,13 @@ class Up(nn.Module):
         return (y[:, ft - 1 :] if state is None else y), True
 
 
-def conv_frames(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """A 2-D convolution of every frame of `x [B, T, H, W, C]`."""
-    batch = x.shape[0]
-    y = conv(x.flatten(0, 1).permute(0, 3, 1, 2))  # a view: channels stay last in memory
-    return y.permute(0, 2, 3, 1).unflatten(0, (batch, -1))
+class SpaceConv(nn.Linear):
+    """A 3x3 convolution of every frame. Its weight is the matrix `[out, in * 9]`, which optimizers of matrices take."""
+
+    def __init__(self, channels: int, out_channels: int) -> None:
+        super().__init__(9 * channels, out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        kernel = self.weight.unflatten(1, (-1, 3, 3))
+        y = F.conv2d(x.flatten(0, 1).permute(0, 3, 1, 2), kernel, self.bias, padding=1)  # channels stay last in memory
+        return y.permute(0, 2, 3, 1).unflatten(0, x.shape[:2])

@@ -5,9 +5,9 @@
     latent ─▶ linear map ──▶ patches ───────────────┐
       └──▶ blocks ─▶ up ─▶ ... ─▶ blocks ─▶ head ───▶ + ──▶ video
 
-The linear maps start as the principal components of the footage and both heads at zero, so before its first step the
-codec is `PCACodec` to the bit of rounding, and every step improves on that floor. Images are videos of one frame: one
-path, no special case. Inside, tensors are `[B, T, H, W, C]`.
+The linear maps are the principal components of the footage and both heads start at zero, so before its first step the
+codec is `PCACodec` but for rounding, and all that it learns is what that floor misses. Images are videos of one frame:
+one path, no special case. Inside, tensors are `[B, T, H, W, C]`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.codec.base import LatentStats, Stride
-from model.codec.causal import Block, Down, Up, conv_frames
+from model.codec.causal import Block, Down, SpaceConv, Up
 from model.codec.patches import from_patches, patch_values, to_patches
 from model.codec.pca import PCACodec
 from model.codec.units import State, UnitCodec
@@ -69,7 +69,7 @@ class CausalVAE(UnitCodec):
             self.encoder.extend(Block(out) for _ in range(config.blocks))
         self.encoder_norm = nn.RMSNorm(widths[-1])
         self.encoder_head = nn.Linear(widths[-1], 2 * config.z_dim)
-        self.decoder_stem = nn.Conv2d(config.z_dim, widths[-1], 3, padding=1)
+        self.decoder_stem = SpaceConv(config.z_dim, widths[-1])
         self.decoder = nn.ModuleList([Block(widths[-1]) for _ in range(config.decoder_blocks)])
         for width, out, factor in reversed(list(zip(widths[1:], widths, factors, strict=False))):
             self.decoder.append(Up(width, out, factor))
@@ -80,7 +80,10 @@ class CausalVAE(UnitCodec):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
         with torch.no_grad():
-            self.encoder_head.bias[config.z_dim :] = -6  # small spread at first, where a latent is about 1
+            self.encoder_head.bias[config.z_dim :] = -10  # hardly any spread at first, where a latent is about 1
+        # The floor stays where it is: what is learned is what it misses.
+        self.to_latent.requires_grad_(False)
+        self.to_patch.requires_grad_(False)
 
     def config_tree(self) -> dict[str, Any]:
         return {**asdict(self.config), "stride": list(self.config.stride)}
@@ -97,6 +100,11 @@ class CausalVAE(UnitCodec):
         self.to_patch.bias.copy_(pca.center)
         self.set_stats(LatentStats(mean=(0.0,) * self.z_dim, std=(1.0,) * self.z_dim))
 
+    def matrices(self) -> list[nn.Parameter]:
+        """The inner weights, which an optimizer of matrices may take."""
+        inner = [*self.encoder.parameters(), *self.decoder.parameters(), *self.decoder_stem.parameters()]
+        return [parameter for parameter in inner if parameter.ndim == 2]
+
     def latent(self, video: Tensor, state: State = None) -> tuple[Tensor, Tensor, State]:
         """Mean and log variance `[B, z, t, h, w]` of a chunk, not normalised, and the next state."""
         patches = to_patches(video, self.stride, is_start=state is None)
@@ -110,7 +118,7 @@ class CausalVAE(UnitCodec):
         """Video of a chunk of latents that are not normalised, and the next state."""
         z = latent.movedim(1, -1)
         base = from_patches(self.to_patch(z), self.stride, is_start=state is None)
-        x, state = _through(self.decoder, conv_frames(self.decoder_stem, z), state)
+        x, state = _through(self.decoder, self.decoder_stem(z), state)
         x, _ = self.decoder_head(F.silu(self.decoder_norm(x)), True)
         return base + x.movedim(-1, 1), state
 

@@ -108,13 +108,13 @@ def test_before_training_it_is_the_linear_codec():
     assert torch.allclose(codec.decode(latent), pca.decode(latent), atol=1e-5)
 
 
-def test_every_weight_learns():
+def test_every_weight_but_the_floor_learns():
     codec = make_codec()
     mean, logvar, _ = codec.latent(noise_video(9))
     loss = codec.reconstruct(mean)[0].square().mean() + logvar.mean()
     loss.backward()
-    without = [name for name, parameter in codec.named_parameters() if parameter.grad is None]
-    assert without == []
+    without = {name.partition(".")[0] for name, parameter in codec.named_parameters() if parameter.grad is None}
+    assert without == {"to_latent", "to_patch"}  # the floor stays
 
 
 def test_draws_follow_the_posterior_and_their_generator(codec):

@@ -18,15 +18,18 @@ from model.training_files import write_training_files
 from model.windows import WindowConfig
 from pipelines.encode import encode_latents
 from pipelines.engine import Engine, EngineConfig
+from pipelines.run import recorded_run
 
 STRIDE = (4, 8, 8)
 SELECT = SelectionConfig()
 CACHED = SelectionConfig(cache="only")
 
 
-def encode(dataset, codec_path, config=None):
-    with Engine(EngineConfig(local=True)) as engine:
-        return encode_latents(dataset, codec_path, config or EncodeConfig(), engine, run_id="r1")
+def encode(dataset, codec_path, config=None, **kwargs) -> dict:
+    """Encode what is due and return the counts."""
+    with recorded_run(dataset, "encode", "") as run, Engine(EngineConfig(local=True)) as engine:
+        report = encode_latents(dataset, codec_path, config or EncodeConfig(), run, engine, quiet=True, **kwargs)
+    return {"done": report.done, "unchanged": report.unchanged, "failed": dict(report.failed)}
 
 
 @pytest.fixture(scope="module")
@@ -43,9 +46,7 @@ def codec_path(codec, tmp_path_factory):
 def encoded(codec_path, tmp_path_factory) -> Dataset:
     dataset = make_dataset(tmp_path_factory.mktemp("encoded"))
     counts = encode(dataset, codec_path, EncodeConfig(clips_per_file=3))
-    assert counts == {
-        "ok": 7,
-    }
+    assert counts == {"done": 7, "unchanged": 0, "failed": {}}
     return dataset
 
 
@@ -99,10 +100,10 @@ def test_the_validation_split_is_disjoint(encoded, codec):
 
 
 def test_encoding_again_does_only_what_is_missing(copy, codec_path):
-    assert encode(copy, codec_path) == {"done": 7}
+    assert encode(copy, codec_path) == {"done": 0, "unchanged": 7, "failed": {}}
     lost = copy.read("latents")["latent_id"].to_pylist()[:2]
     copy.replace_rows("latents", lost, [])
-    assert encode(copy, codec_path) == {"done": 5, "ok": 2}
+    assert encode(copy, codec_path) == {"done": 2, "unchanged": 5, "failed": {}}
     assert len(copy.read("latents")) == 7
 
 
@@ -145,7 +146,7 @@ def test_windows_without_a_latent_come_from_the_video_or_are_counted(copy, codec
 
 def test_long_clips_are_several_samples(copy, codec, codec_path):
     config = EncodeConfig(windows=WindowConfig(max_frames=5))
-    assert encode(copy, codec_path, config) == {"ok": 7}  # 9 frames: 5, and a rest of 4 is too short
+    assert encode(copy, codec_path, config)["done"] == 7  # 9 frames: 5, and a rest of 4 is too short
     with pytest.raises(ConfigError, match="made with 2 settings"):
         open_training_set(copy, SELECT, codec=codec)
     data = open_training_set(copy, CACHED, codec=codec, windows=config.windows)
@@ -157,7 +158,9 @@ def test_broken_footage_is_a_row_and_the_rest_is_encoded(tmp_path, codec, codec_
     (tmp_path / "footage" / "v1.mkv").write_bytes(b"no video")
     draw_video(tmp_path / "footage" / "v2.mkv", 16, 32, 12, seed=0)  # shorter than when it was scanned
     counts = encode(dataset, codec_path)
-    assert counts == {"ok": 4, "failed": 3}
+    assert counts == {"done": 4, "unchanged": 0, "failed": {"not_video": 2, "truncated": 1}}
+    assert encode(dataset, codec_path)["unchanged"] == 7
+    assert encode(dataset, codec_path, retry=True) == {**counts, "done": 0, "unchanged": 4}
     failed = dataset.read("latents", where=pc.field("status") == "failed").to_pylist()
     assert {(row["clip_id"], row["error_kind"]) for row in failed} == {
         ("v1-a", "not_video"),

@@ -12,6 +12,7 @@ from model.text.pretrained import PretrainedTextConfig, PretrainedTextEncoder, l
 from model.training_files import write_training_files
 from pipelines.encode import encode_captions
 from pipelines.engine import Engine, EngineConfig
+from pipelines.run import recorded_run
 
 WORDS = ["[UNK]", "</s>", "a", "red", "circle", "blue", "square", "moves", "left", "."]
 TEXTS = ["a red circle moves left .", "blue square", "a", "a red circle a blue square"]
@@ -99,6 +100,13 @@ def test_encoders_load_from_safetensors_with_the_same_fingerprint(kind, tokenize
     assert torch.equal(again.encode(TEXTS)[0], encoder.encode(TEXTS)[0])
 
 
+def encode(dataset, config) -> tuple[int, int, int]:
+    """Encode what is due and return how many are done, unchanged and failed."""
+    with recorded_run(dataset, "encode", "") as run, Engine(EngineConfig(local=True)) as engine:
+        report = encode_captions(dataset, config, run, engine, quiet=True)
+    return report.done, report.unchanged, report.failed.total()
+
+
 def save(encoder: PretrainedTextEncoder, folder) -> None:
     encoder.model.save_pretrained(folder)
     encoder.tokenizer.save_pretrained(folder)
@@ -124,19 +132,17 @@ def test_the_cache_holds_each_caption_once_and_a_change_of_encoder_is_another_ke
     config = PretrainedTextConfig(name=str(tmp_path / "t5"), max_tokens=6)
     with pytest.raises(ConfigError, match="found none"):
         open_text_cache(dataset)
-    with Engine(EngineConfig(local=True)) as engine:
-        # Three kept clips have captions of 6 tokens, and there is the empty text.
-        assert encode_captions(dataset, config, engine, run_id="r") == {"ok": 4, "done": 0}
-        assert encode_captions(dataset, config, engine, run_id="r") == {"done": 4}
-        cache = open_text_cache(dataset)
-        assert (cache.dim, cache.fingerprint()) == (16, encoder.fingerprint())
-        text = "A pattern, number 0a."
-        assert torch.allclose(cache.encode([text])[0], encoder.encode([text])[0], atol=1e-2)  # float16
-        assert cache.encode([""])[0].shape == (0, 16)
-        with pytest.raises(UsageError, match="'a red dot' is not among the cached texts"):
-            cache.encode(["a red dot"])
-        short = PretrainedTextConfig(name=str(tmp_path / "t5"), max_tokens=3)
-        assert encode_captions(dataset, short, engine, run_id="r") == {"ok": 1, "failed": 3, "done": 0}
+    # Three kept clips have captions of 6 tokens, and there is the empty text.
+    assert encode(dataset, config) == (4, 0, 0)
+    assert encode(dataset, config) == (0, 4, 0)
+    cache = open_text_cache(dataset)
+    assert (cache.dim, cache.fingerprint()) == (16, encoder.fingerprint())
+    text = "A pattern, number 0a."
+    assert torch.allclose(cache.encode([text])[0], encoder.encode([text])[0], atol=1e-2)  # float16
+    assert cache.encode([""])[0].shape == (0, 16)
+    with pytest.raises(UsageError, match="'a red dot' is not among the cached texts"):
+        cache.encode(["a red dot"])
+    assert encode(dataset, PretrainedTextConfig(name=str(tmp_path / "t5"), max_tokens=3)) == (1, 0, 3)
     with pytest.raises(ConfigError, match="one encoder is needed"):
         open_text_cache(dataset)
     assert open_text_cache(dataset, encoder.fingerprint()).encode([text])[0].shape == (6, 16)
@@ -146,8 +152,7 @@ def test_plain_files_carry_the_text_along(tokenizer, tmp_path):
     dataset = make_dataset(tmp_path / "data", 2)
     encoder = PretrainedTextEncoder(tiny_model("t5"), tokenizer, max_tokens=6)
     save(encoder, tmp_path / "t5")
-    with Engine(EngineConfig(local=True)) as engine:
-        encode_captions(dataset, PretrainedTextConfig(name=str(tmp_path / "t5"), max_tokens=6), engine, run_id="r")
+    encode(dataset, PretrainedTextConfig(name=str(tmp_path / "t5"), max_tokens=6))
     codec = PCACodec(stride=(4, 8, 8), z_dim=4).eval()
     data = open_training_set(dataset, SelectionConfig(), codec=codec)
     cache = open_text_cache(dataset)
