@@ -164,7 +164,7 @@ def _decode(
     from curate.video import open_video, to_preview, work_size
 
     cv2.setNumThreads(1)
-    with open_video(path) as video:
+    with open_video(path, skim=True) as video:
         info = video.info
         width, height = work_size(info.width_px, info.height_px)
         extractor = SignalExtractor(width, height, info.time_base)

@@ -169,8 +169,12 @@ class Video:
 
 
 @contextmanager
-def open_video(path: str | Path) -> Iterator[Video]:
-    """Open a video and decode its first frame. Raises VideoError, whose kind says why it cannot be used."""
+def open_video(path: str | Path, *, skim: bool = False) -> Iterator[Video]:
+    """Open a video and decode its first frame. Raises VideoError, whose kind says why it cannot be used.
+
+    `skim` leaves out the loop filter of H.264 and its kin where no later frame depends on it: a tenth faster, the same
+    number of frames, and no difference that is seen at a reduced size (docs/measured.md).
+    """
     path = str(path)
     _refuse_what_is_no_file(path)
     try:
@@ -186,6 +190,8 @@ def open_video(path: str | Path) -> Iterator[Video]:
             raise VideoError("no_video_stream", f"{path}: no video stream; it holds {kinds} only")
         if stream.codec_context is None:
             raise VideoError("undecodable", f"{path}: this build of FFmpeg has no decoder for its video stream")
+        if skim:
+            stream.codec_context.options = {"skip_loop_filter": "noref"}
         stream.codec_context.thread_count = 1  # one process per video fills the machine, and threads can hang on damage
         yield Video(path, container, stream)
 
@@ -247,13 +253,13 @@ def to_bgr(frame: ReducedFrame) -> np.ndarray:
 def to_preview(frame: ReducedFrame, color_matrix: str) -> np.ndarray:
     """A reduced frame in its true colours: uint8 `[h, w, 3]` BGR, as OpenCV writes it to JPEG."""
     size = (frame.y.shape[1], frame.y.shape[0])
-    chroma = (cv2.resize(plane, size, interpolation=cv2.INTER_LINEAR) for plane in (frame.u, frame.v))
-    yuv = np.dstack([frame.y, *chroma]).astype(np.float32) - np.array([16, 128, 128], np.float32)
+    chroma = [cv2.resize(plane, size, interpolation=cv2.INTER_LINEAR) for plane in (frame.u, frame.v)]
     red, blue = _LUMA_WEIGHTS[color_matrix]
     green = 1 - red - blue
     luma, u, v = 255 / 219, 255 / 224 * 2 * (1 - blue), 255 / 224 * 2 * (1 - red)
-    to_b_g_r = [[luma, u, 0], [luma, -u * blue / green, -v * red / green], [luma, 0, v]]
-    return np.clip(cv2.transform(yuv, np.array(to_b_g_r, np.float32)) + 0.5, 0, 255).astype(np.uint8)
+    to_b_g_r = np.array([[luma, u, 0], [luma, -u * blue / green, -v * red / green], [luma, 0, v]])
+    offset = to_b_g_r @ [-16, -128, -128]
+    return cv2.transform(cv2.merge([frame.y, *chroma]), np.column_stack([to_b_g_r, offset]))
 
 
 def _refuse_what_is_no_file(path: str) -> None:
