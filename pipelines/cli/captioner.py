@@ -8,7 +8,7 @@ import typer
 
 from curate.tables import Dataset
 from pipelines.cli.captioner_training import verbs
-from pipelines.cli.curation import AddressOpt, ConfigOpt, DatasetArg, DryRunOpt, JsonOpt, LocalOpt, SetOpt, StrictOpt
+from pipelines.cli.options import AddressOpt, ConfigOpt, DatasetArg, DryRunOpt, JsonOpt, LocalOpt, SetOpt, StrictOpt
 from pipelines.cli.output import write_json
 
 

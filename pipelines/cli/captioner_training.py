@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from curate.errors import UsageError
-from pipelines.cli.curation import ConfigOpt, JsonOpt, SetOpt
+from pipelines.cli.options import ConfigOpt, JsonOpt, SetOpt
 from pipelines.cli.output import write_json
 
 if TYPE_CHECKING:
