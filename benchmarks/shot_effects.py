@@ -213,6 +213,40 @@ def through_camera(picture: np.ndarray, view: np.ndarray, size: tuple[int, int])
     return cv2.warpAffine(picture, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
+def dress(rng: np.random.Generator, pictures: Pictures) -> None:
+    """What a whole film may have: a dark or pale grade, no colour, grain, frames held twice, a logo, black bars."""
+    height, width = pictures[0].shape[:2]
+    if rng.random() < 0.1:
+        pictures[1::2] = pictures[0 : len(pictures) - 1 : 2]
+    gain, lift = 1.0, 0.0
+    if rng.random() < 0.35:
+        gain, lift = [(rng.uniform(0.2, 0.6), 0.0), (rng.uniform(0.4, 0.7), rng.uniform(20, 90))][rng.integers(2)]
+    grey = rng.random() < 0.15
+    grain = rng.uniform(2, 8) if rng.random() < 0.3 else 0.0
+    noise = [cv2.randn(np.empty((height, width, 3), np.int16), 0, grain) for _ in range(4 if grain else 0)]
+    bars = [slice(0), slice(0)]
+    if rng.random() < 0.25:
+        axis = int(rng.random() < 0.3)
+        bars[axis] = slice(round(rng.uniform(0.06, 0.16) * pictures[0].shape[axis]))
+    logo = rng.random() < 0.2
+    for index, picture in enumerate(pictures):
+        picture = cv2.convertScaleAbs(picture, alpha=gain, beta=lift) if (gain, lift) != (1.0, 0.0) else picture.copy()
+        if grey:
+            picture = cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+        if noise:
+            grained = np.roll(noise[index % 4], 17 * index, axis=1)
+            picture = cv2.add(picture, grained, dtype=cv2.CV_8U)
+        top, left = bars[0].stop, bars[1].stop
+        if logo:
+            at = (round(0.8 * width) - left, round(0.12 * height) + top)
+            cv2.putText(picture, "TV 7", at, cv2.FONT_HERSHEY_SIMPLEX, width / 500, (230, 230, 230), 2)
+        if top:
+            picture[:top] = picture[-top:] = 0
+        if left:
+            picture[:, :left] = picture[:, -left:] = 0
+        pictures[index] = picture
+
+
 def _ramp(length: int, *, eased: bool) -> np.ndarray:
     share = np.arange(1, length + 1) / (length + 1)
     return share * share * (3 - 2 * share) if eased else share

@@ -18,13 +18,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from benchmarks.shot_effects import DECOYS, JOINS, camera_path, through_camera
+from benchmarks.shot_effects import DECOYS, JOINS, camera_path, dress, through_camera
 from benchmarks.shot_scoring import Marked, Marks
 from curate.counter_random import generator
 from curate.video import open_video, to_rgb
 from curate.video_write import Encoding, write_video
 
-GOLD_VERSION = 1
+GOLD_VERSION = 2
 SIZES = ((640, 360), (480, 270), (426, 240), (480, 480), (272, 480), (854, 480))
 RATES = (24, 25, 30, 30, 15, 50, 60)
 ENCODINGS = (
@@ -37,6 +37,7 @@ JOIN_WEIGHTS = {"cut": 40, "jump": 6, "dissolve": 20, "blur_dissolve": 3, "fade_
 JOIN_WEIGHTS |= {"wipe": 12, "iris": 4, "push": 4}
 DECOY_WEIGHTS = {"none": 10, "flash": 4, "exposure": 2, "title": 2, "passing": 2, "whip": 2}
 VARIABLE_RATE_SHARE = 1 / 6
+SAME_CLIP_SHARE = 0.2
 NEAR_DUPLICATES = ("keyboard_rot", "traffic_camera", "press_")
 
 
@@ -91,6 +92,7 @@ def make_film(path: Path, clips: Sequence[Clip], seed: int, name: str, seconds: 
         fps = int(rng.choice(RATES))
         size = SIZES[rng.integers(len(SIZES))]
         frames, boundaries, decoys = compose(rng, clips, fps, size, round(seconds * fps))
+        dress(rng, frames)
         encoding = ENCODINGS[rng.integers(len(ENCODINGS))]
         times = np.arange(len(frames)) * 10
         if rng.random() < VARIABLE_RATE_SHARE:
@@ -130,8 +132,9 @@ def compose(
     shot = draw_shot(rng, clips, fps, size)
     while len(frames) < num_frames:
         kind = _draw(rng, JOIN_WEIGHTS)
-        following = draw_shot(rng, clips, fps, size, jump_from=shot if kind == "jump" else None)
-        longest = max(2, int(0.33 * min(len(shot.frames), len(following.frames))))
+        stays_with_clip = kind == "jump" or (kind == "cut" and rng.random() < SAME_CLIP_SHARE)
+        following = draw_shot(rng, clips, fps, size, after=shot if stays_with_clip else None)
+        longest = max(2, int(0.45 * min(len(shot.frames), len(following.frames))))
         join = JOINS.get(kind)
         length = 0 if join is None else int(np.clip(round(join.length_s(rng) * fps), join.min_frames, longest))
         body = len(shot.frames) - length
@@ -154,18 +157,19 @@ def compose(
 
 
 def draw_shot(
-    rng: np.random.Generator, clips: Sequence[Clip], fps: int, size: tuple[int, int], *, jump_from: Shot | None = None
+    rng: np.random.Generator, clips: Sequence[Clip], fps: int, size: tuple[int, int], *, after: Shot | None = None
 ) -> Shot:
     """A stretch of one clip under a virtual camera, in one case of two disturbed by a decoy."""
-    index = jump_from.clip_index if jump_from else int(rng.integers(len(clips)))
+    index = after.clip_index if after else int(rng.integers(len(clips)))
     clip = clips[index]
-    # Frames are taken one by one, or by time: then some repeat at high rates, as in converted footage.
-    step = 1.0 if rng.random() < 0.5 else clip.fps / fps
-    count = int(np.clip(round(rng.uniform(0.8, 5.0) * fps), 8, max(8, (len(clip.frames) - 1) / step)))
+    # Frames are taken one by one, or by time: then some repeat at high rates, as in converted footage; or in a hurry.
+    step = float(rng.choice([1.0, clip.fps / fps, 2.0], p=[0.4, 0.4, 0.2]))
+    length_s = rng.uniform(0.3, 0.8) if rng.random() < 0.1 else rng.uniform(0.8, 6.0)
+    count = int(np.clip(round(length_s * fps), 8, max(8, (len(clip.frames) - 1) / step)))
     room = max(0.0, len(clip.frames) - 1 - count * step)
     offset = rng.uniform(0, room)
-    if jump_from:  # leaves out at least a second
-        offset = (jump_from.clip_frame + rng.uniform(1, 4) * clip.fps) % max(room, 1.0)
+    if after:  # leaves out at least a second
+        offset = (after.clip_frame + rng.uniform(1, 4) * clip.fps) % max(room, 1.0)
     picks = np.minimum((offset + step * np.arange(count)).astype(int), len(clip.frames) - 1)
     decoy = "none" if count < 24 else _draw(rng, DECOY_WEIGHTS)
     views = camera_path(rng, count, fps, size, clip.frames.shape[1:3], whip=decoy == "whip")

@@ -10,7 +10,8 @@ chroma). A difference of two pictures is the mean over pixels of the absolute di
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,30 +24,88 @@ RETURN_S = 0.17
 REACH_S = 2 * SCALES_S[-1] + 0.1
 """How far, in time, the evidence of a frame looks to either side."""
 
-EVIDENCE = {
-    "jump": "Difference to the frame before that movement by 3 % of the picture cannot explain.",
-    "step": "Difference to the frame before, without regard to movement.",
-    "extent": "Share of the picture that this difference is spread over.",
-    "likeness": "Correlation of the structure of this frame and the one before, -1 to 1.",
+FAINT_JUMP, FAINT_CHANGE = 2.0, 6.0
+"""Differences below these are no candidates for anything, and what else is known about them is left out (null)."""
+
+STEP = {
+    "relief": "Standard deviation of brightness inside black bars, 0 to 127; 0 in a black frame.",
+    "step": "Difference to the frame before.",
+    "jump": "The part of it that movement by 3 % of the picture cannot explain.",
+    "kept": "Share of the structure of the frame before that is still there.",
+    "slide_x": "How far the whole picture moved to the right since the frame before, in widths; 0 if it did not.",
+    "slide_y": "How far it moved down, in heights.",
     "returns": "Smallest difference between the frame before and those that follow within 0.17 s.",
     "was_before": "Smallest difference between this frame and those in the 0.17 s before the frame before.",
 }
-for _scale_s in SCALES_S:
-    _ms = round(1000 * _scale_s)
-    EVIDENCE |= {
-        f"apart_{_ms}": f"Difference between the pictures {_ms} ms before and after.",
-        f"drift_{_ms}": f"Difference of these to the pictures {_ms} ms further away: how much each side moves.",
-        f"blend_{_ms}": "Share of the difference that no mixture of the two explains; near 0 in a dissolve.",
-        f"share_{_ms}": "Share of the later picture in the best mixture.",
-        f"pieces_{_ms}": "Share of the difference that no patchwork of the two explains; near 0 in a wipe.",
-        f"extent_{_ms}": "Share of the picture that the difference is spread over.",
-        f"likeness_{_ms}": "Correlation of the structure of the two pictures.",
-    }
+GRADUAL = {
+    "apart": "Difference between the pictures {ms} ms before and after that a change of light cannot explain.",
+    "drift": "Difference of these to the pictures {ms} ms further away: how much each side moves.",
+    "blend": "Share of the difference that no mixture of the two explains; near 0 in a dissolve.",
+    "share": "Share of the later picture in the best mixture.",
+    "pieces": "Share of the difference that no patchwork of the two explains; near 0 in a wipe.",
+    "undone": "Share of the picture that goes back from the later picture to the earlier; null if no wipe.",
+    "extent": "Share of the picture that the difference is spread over.",
+    "kept": "Share of the structure of the two pictures that both have.",
+}
 
-_CHROMA_TOLERANCE = 1  # pixels of movement that count as none, on each side
-_LUMA_TOLERANCE = 2
+
+def gradual_column(name: str, scale_s: float) -> str:
+    """The column of a name of `GRADUAL` at a scale: apart_400 for 0.4 s."""
+    return f"{name}_{round(1000 * scale_s)}"
+
+
+EVIDENCE = STEP | {
+    gradual_column(name, scale_s): doc.format(ms=round(1000 * scale_s))
+    for scale_s in SCALES_S
+    for name, doc in GRADUAL.items()
+}
+"""All columns, a sentence each."""
+
+_LUMA_TOLERANCE, _CHROMA_TOLERANCE = 2, 1  # pixels of movement that count as none, on each side
+_BAR_LUMA = 30  # a row or column with no pixel above this is black
 _NOISE = 1.0  # differences below that are compression
-_FLAT = 16.0  # variance below which a picture has no structure to compare
+_GAIN = (0.4, 2.5)  # changes of light that a camera or lamp makes within one shot
+_BLOCK = (6, 8)  # rows and columns of the thumbnail over which structure is compared
+_FAINT, _STRONG = 2.0, 20.0  # standard deviation up to which a block has no structure, and from which it counts in full
+_UNLIKE, _ALIKE = 0.6, 0.9  # correlation of a block up to which it is another one, and from which it is the same
+_SLIDE_GAIN = 0.6  # how much better than standing still a shift must fit
+_WIPE_PIECES = 0.35  # beyond that nothing is a wipe
+_WIPE_FULL, _WIPE_NOISE = 60.0, 6.0  # change of a pixel that counts in full, and that counts for little
+
+
+class _Pictures(NamedTuple):
+    """Thumbnails in the forms in which they are compared. The first axis is time."""
+
+    flat: np.ndarray  # float32 [N, 3 P], three planes of P pixels
+    centred: np.ndarray  # float32 [N, 3, P], without the mean of each plane
+    power: np.ndarray  # [N, 3], sum of squares of that
+    blocks: (
+        np.ndarray
+    )  # float32 [N, B, pixels], luma in blocks without their means: structure, which light leaves alone
+    spread: np.ndarray  # [N, B], standard deviation of each block
+    inside: np.ndarray  # bool [N, B], blocks that lie between black bars: the edge of a bar is no structure
+
+    @staticmethod
+    def of(luma: np.ndarray, colour: np.ndarray) -> _Pictures:
+        flat = colour.reshape(len(colour), -1).astype(np.float32)
+        centred = flat.reshape(len(flat), 3, -1)
+        centred = centred - centred.mean(2, keepdims=True)
+        count, height, width = luma.shape
+        rows, columns = min(_BLOCK[0], height), min(_BLOCK[1], width)
+        down, across = height // rows, width // columns
+        blocks = luma[:, : down * rows, : across * columns].reshape(count, down, rows, across, columns)
+        blocks = blocks.transpose(0, 1, 3, 2, 4).reshape(count, down * across, -1).astype(np.float32)
+        blocks -= blocks.mean(2, keepdims=True)
+        lit_rows = _between_bars(luma.max(2))[:, : down * rows].reshape(count, down, 1, rows).all(3)
+        lit_columns = _between_bars(luma.max(1))[:, : across * columns].reshape(count, 1, across, columns).all(3)
+        return _Pictures(
+            flat,
+            centred,
+            np.einsum("npi,npi->np", centred, centred),
+            blocks,
+            np.sqrt(np.einsum("nbp,nbp->nb", blocks, blocks) / blocks.shape[2]),
+            np.logical_and(lit_rows, lit_columns).reshape(count, -1),
+        )
 
 
 def evidence(
@@ -57,23 +116,13 @@ def evidence(
     `is_start` tells that the first frame given is the first of the video; there, what looks back is NaN.
     """
     index = np.arange(len(seconds))[rows]
-    before = np.maximum(index - 1, 0)
-    flat = colour.reshape(len(colour), -1).astype(np.float32)
-    shape = colour[:, 0].reshape(len(colour), -1).astype(np.float32)
-    shape -= shape.mean(1, keepdims=True)
-    step, extent = _difference(flat[before], flat[index])
-    columns = {
-        "jump": _jump(luma, colour, index, before),
-        "step": step,
-        "extent": extent,
-        "likeness": _likeness(shape[before], shape[index]),
-        "returns": _smallest(flat, before, _later(seconds, index)),
-        "was_before": _smallest(flat, index, _earlier(seconds, before)),
-    }
-    for values in columns.values():
-        values[(index == 0) & is_start] = np.nan
+    pictures = _Pictures.of(luma, colour)
+    columns = {"relief": _relief(luma[rows]), **_step(luma, colour, pictures, seconds, index)}
+    if is_start and len(index) and index[0] == 0:
+        for name in STEP.keys() - {"relief"}:
+            columns[name][0] = np.nan
     for scale_s in SCALES_S:
-        columns |= _gradual(flat, shape, seconds, index, scale_s)
+        columns |= _gradual(pictures, seconds, index, scale_s)
     return columns
 
 
@@ -85,91 +134,182 @@ def at(seconds: np.ndarray, when_s: np.ndarray) -> np.ndarray:
     return np.where(when_s - seconds[left] <= seconds[right] - when_s, left, right)
 
 
-def _difference(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean absolute difference, and the share of the picture that it is spread over (its participation ratio)."""
-    apart = np.abs(a - b)
-    total = apart.sum(1)
-    spread = total * total / (apart.shape[1] * np.einsum("ij,ij->i", apart, apart) + 1e-6)
-    return total * (3 / apart.shape[1]), spread
+def _relief(luma: np.ndarray) -> np.ndarray:
+    inside = _between_bars(luma.max(2))[:, :, None] & _between_bars(luma.max(1))[:, None, :]
+    values = np.where(inside, luma, 0).astype(np.float32).reshape(len(luma), -1)
+    count = inside.reshape(len(luma), -1).sum(1) + 1e-6
+    mean = values.sum(1) / count
+    variance = np.einsum("np,np->n", values, values) / count - mean * mean
+    return np.asarray(np.sqrt(np.maximum(variance, 0)) * (255 / 219), np.float32)
 
 
-def _likeness(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    num_pixels = a.shape[1]
-    power = np.einsum("ij,ij->i", a, a) * np.einsum("ij,ij->i", b, b)
-    return np.einsum("ij,ij->i", a, b) / (np.sqrt(power) + _FLAT * num_pixels)
+def _between_bars(brightest: np.ndarray) -> np.ndarray:
+    """Which rows or columns `[N, n]` lie between the bars, without the outermost, which a bar may darken."""
+    lit = brightest > _BAR_LUMA
+    between = np.logical_or.accumulate(lit, 1) & np.logical_or.accumulate(lit[:, ::-1], 1)[:, ::-1]
+    inner = between.copy()
+    inner[:, 1:] &= between[:, :-1]
+    inner[:, :-1] &= between[:, 1:]
+    return inner
 
 
-def _smallest(flat: np.ndarray, index: np.ndarray, others: list[np.ndarray]) -> np.ndarray:
-    return np.min([_difference(flat[index], flat[other])[0] for other in others], axis=0)
-
-
-def _later(seconds: np.ndarray, index: np.ndarray) -> list[np.ndarray]:
-    """Up to five frames after each frame, evenly within `RETURN_S`, and always the next one."""
-    last = len(seconds) - 1
-    return [
-        np.clip(at(seconds, seconds[index] + RETURN_S * k / 5), np.minimum(index + 1, last), last) for k in range(1, 6)
-    ]
-
-
-def _earlier(seconds: np.ndarray, index: np.ndarray) -> list[np.ndarray]:
-    return [np.clip(at(seconds, seconds[index] - RETURN_S * k / 5), 0, np.maximum(index - 1, 0)) for k in range(1, 6)]
-
-
-def _gradual(
-    flat: np.ndarray, shape: np.ndarray, seconds: np.ndarray, index: np.ndarray, scale_s: float
+def _step(
+    luma: np.ndarray, colour: np.ndarray, pictures: _Pictures, seconds: np.ndarray, index: np.ndarray
 ) -> dict[str, np.ndarray]:
-    last = len(seconds) - 1
-    now = seconds[index]
-    # At low frame rates a scale may be less than a frame: then it is one.
-    a_index = np.clip(at(seconds, now - scale_s), 0, np.maximum(index - 1, 0))
-    b_index = np.clip(at(seconds, now + scale_s), np.minimum(index + 1, last), last)
-    a2_index = np.clip(at(seconds, now - 2 * scale_s), 0, np.maximum(a_index - 1, 0))
-    b2_index = np.clip(at(seconds, now + 2 * scale_s), np.minimum(b_index + 1, last), last)
-    a, m, b = flat[a_index], flat[index], flat[b_index]
-    planes = 3 / flat.shape[1]
-    way, from_a, from_b = b - a, m - a, m - b
-    apart, extent = _difference(a, b)
-    share = np.einsum("ij,ij->i", from_a, way) / (np.einsum("ij,ij->i", way, way) + 1e-3)
-    unmixed = np.abs(from_a - share[:, None] * way).sum(1) * planes
-    patchwork = np.minimum(np.abs(from_a), np.abs(from_b)).sum(1) * planes
-    drift = 0.5 * (_difference(flat[a2_index], a)[0] + _difference(b, flat[b2_index])[0])
-    ms = round(1000 * scale_s)
-    return {
-        f"apart_{ms}": apart,
-        f"drift_{ms}": drift,
-        f"blend_{ms}": unmixed / (apart + _NOISE),
-        f"share_{ms}": np.clip(share, -1, 2),
-        f"pieces_{ms}": patchwork / (apart + _NOISE),
-        f"extent_{ms}": extent,
-        f"likeness_{ms}": _likeness(shape[a_index], shape[b_index]),
-    }
-
-
-def _jump(luma: np.ndarray, colour: np.ndarray, index: np.ndarray, before: np.ndarray) -> np.ndarray:
-    total = _unexplained(luma, index, before, _LUMA_TOLERANCE)
+    """What happens from each frame to the next."""
+    before = np.maximum(index - 1, 0)
+    jump = _unexplained(luma, index, before, _LUMA_TOLERANCE)
     for plane in (1, 2):
-        total += _unexplained(colour[:, plane], index, before, _CHROMA_TOLERANCE)
-    return total
+        jump += _unexplained(colour[:, plane], index, before, _CHROMA_TOLERANCE)
+    columns = {"step": _difference(pictures.flat[before], pictures.flat[index]), "jump": jump}
+    columns |= {name: _nothing(index) for name in ("kept", "slide_x", "slide_y", "returns", "was_before")}
+    some = jump >= FAINT_JUMP
+    a, b = before[some], index[some]
+    # Five frames on each side, evenly within the time of a flash, and the next one whatever the frame rate.
+    last = len(seconds) - 1
+    ahead = [RETURN_S * k / 5 for k in range(1, 6)]
+    later = [np.clip(at(seconds, seconds[b] + wait_s), np.minimum(b + 1, last), last) for wait_s in ahead]
+    earlier = [np.clip(at(seconds, seconds[a] - wait_s), 0, np.maximum(a - 1, 0)) for wait_s in ahead]
+    columns["kept"][some] = _kept(pictures, a, b)
+    columns["slide_x"][some], columns["slide_y"][some] = _slide(luma, a, b)
+    columns["returns"][some] = _nearest(pictures.flat, a, later)
+    columns["was_before"][some] = _nearest(pictures.flat, b, earlier)
+    return columns
+
+
+def _gradual(pictures: _Pictures, seconds: np.ndarray, index: np.ndarray, scale_s: float) -> dict[str, np.ndarray]:
+    """What happens between the pictures `scale_s` before and after each frame."""
+    flat = pictures.flat
+    columns = {name: _nothing(index) for name in GRADUAL}
+    last = len(seconds) - 1
+    # At low frame rates a scale may be less than a frame: then it is one.
+    a = np.clip(at(seconds, seconds[index] - scale_s), 0, np.maximum(index - 1, 0))
+    b = np.clip(at(seconds, seconds[index] + scale_s), np.minimum(index + 1, last), last)
+    change = _difference(flat[a], flat[b])
+    columns["apart"][:] = change
+    some = np.flatnonzero(change >= FAINT_CHANGE)
+    a, b, m, change = a[some], b[some], index[some], change[some]
+    a_before = np.clip(at(seconds, seconds[m] - 2 * scale_s), 0, np.maximum(a - 1, 0))
+    b_after = np.clip(at(seconds, seconds[m] + 2 * scale_s), np.minimum(b + 1, last), last)
+    way, from_a, from_b = flat[b] - flat[a], flat[m] - flat[a], flat[m] - flat[b]
+    length = np.einsum("ij,ij->i", way, way)
+    share = np.einsum("ij,ij->i", from_a, way) / (length + 1e-3)
+    planes = 3 / flat.shape[1]
+    pieces = np.minimum(np.abs(from_a), np.abs(from_b)).sum(1) * planes / (change + _NOISE)
+    columns["apart"][some] = np.minimum(change, _beyond_light(pictures, a, b))
+    columns["drift"][some] = 0.5 * (_difference(flat[a_before], flat[a]) + _difference(flat[b], flat[b_after]))
+    columns["blend"][some] = np.abs(from_a - share[:, None] * way).sum(1) * planes / (change + _NOISE)
+    columns["share"][some] = np.clip(share, -1, 2)
+    columns["pieces"][some] = pieces
+    columns["extent"][some] = change * change / (9 * length / flat.shape[1] + 1e-6)  # participation ratio
+    columns["kept"][some] = _kept(pictures, a, b)
+    patchy = pieces < _WIPE_PIECES
+    path = [at(seconds, seconds[m[patchy]] - scale_s / 2), m[patchy], at(seconds, seconds[m[patchy]] + scale_s / 2)]
+    columns["undone"][some[patchy]] = _undone(flat, a[patchy], b[patchy], path)
+    return {gradual_column(name, scale_s): values for name, values in columns.items()}
+
+
+def _nothing(index: np.ndarray) -> np.ndarray:
+    return np.full(len(index), np.nan, np.float32)
+
+
+def _difference(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.asarray(np.abs(a - b).sum(1) * (3 / a.shape[1]))
+
+
+def _nearest(flat: np.ndarray, index: np.ndarray, others: list[np.ndarray]) -> np.ndarray:
+    return np.asarray(np.min([_difference(flat[index], flat[other]) for other in others], axis=0))
+
+
+def _beyond_light(pictures: _Pictures, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Difference that is left when the first picture is made brighter, darker or more colourful to match the second."""
+    shared = np.einsum("npi,npi->np", pictures.centred[a], pictures.centred[b])
+    gain = np.clip(shared / (pictures.power[a] + 1e-3), *_GAIN)
+    left = np.abs(pictures.centred[b] - gain[:, :, None] * pictures.centred[a])
+    return np.asarray(left.sum((1, 2)) / left.shape[2])
+
+
+def _kept(pictures: _Pictures, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Share of the blocks that look alike in both pictures, those with more structure counting more."""
+    shared = np.einsum("nbp,nbp->nb", pictures.blocks[a], pictures.blocks[b]) / pictures.blocks.shape[2]
+    spread_a, spread_b = pictures.spread[a], pictures.spread[b]
+    correlation = shared / (spread_a * spread_b + _FAINT**2)
+    alike = np.clip((correlation - _UNLIKE) / (_ALIKE - _UNLIKE), 0, 1)
+    weight = np.clip(np.maximum(spread_a, spread_b) - _FAINT, 0, _STRONG - _FAINT)
+    weight *= pictures.inside[a] | pictures.inside[b]
+    return np.asarray((weight * alike).sum(1) / (weight.sum(1) + 1.0))
+
+
+def _slide(luma: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How far the whole picture moved, as shares of width and height; 0 where no shift explains the change."""
+    height, width = luma.shape[1:]
+    right = _best_shift(luma.mean(1, dtype=np.float32), a, b)
+    down = _best_shift(luma.mean(2, dtype=np.float32), a, b)
+    moved = np.flatnonzero((right != 0) | (down != 0))
+    # Profiles alone are easily fooled: the pictures themselves must fit, where they overlap.
+    y, x = np.arange(height)[None, :, None], np.arange(width)[None, None, :]
+    from_y, from_x = y - down[moved, None, None], x - right[moved, None, None]
+    overlap = (from_y >= 0) & (from_y < height) & (from_x >= 0) & (from_x < width)
+    now, before = luma[b[moved]].astype(np.float32), luma[a[moved]].astype(np.float32)
+    rows = np.arange(len(moved))[:, None, None]
+    shifted = before[rows, np.clip(from_y, 0, height - 1), np.clip(from_x, 0, width - 1)]
+    area = overlap.sum((1, 2))
+    apart = (np.abs(now - shifted) * overlap).sum((1, 2)) / area
+    still = (np.abs(now - before) * overlap).sum((1, 2)) / area
+    fooled = moved[apart > _SLIDE_GAIN * still]
+    right[fooled] = down[fooled] = 0
+    return right / width, down / height
+
+
+def _best_shift(profiles: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Pixels by which the profiles `[N, n]` of two pictures match best, if much better than unmoved."""
+    before, now = profiles[a], profiles[b]
+    best, shift = np.abs(now - before).mean(1) * _SLIDE_GAIN, np.zeros(len(a), np.int64)
+    for pixels in range(1, profiles.shape[1] * 3 // 8 + 1):
+        for way in (pixels, -pixels):
+            x, y = (now[:, way:], before[:, :-way]) if way > 0 else (now[:, :way], before[:, -way:])
+            apart = np.abs(x - y).mean(1)
+            better = apart < best
+            best[better], shift[better] = apart[better], way
+    return shift
+
+
+def _undone(flat: np.ndarray, a: np.ndarray, b: np.ndarray, path: list[np.ndarray]) -> np.ndarray:
+    """How much of the picture, on the path from a to b, goes back towards a: nothing in a wipe."""
+
+    def apart(x: np.ndarray, y: np.ndarray) -> np.ndarray:  # by pixel, summed over the planes
+        return np.abs(flat[x] - flat[y]).reshape(len(x), 3, flat.shape[1] // 3).sum(1)
+
+    weight = np.minimum(apart(a, b), _WIPE_FULL)
+    places = []  # -1 where a pixel is as in a, 1 where it is as in b
+    for m in path:
+        to_a, to_b = apart(m, a), apart(m, b)
+        places.append((to_a - to_b) / (to_a + to_b + _WIPE_NOISE))
+    back = sum(np.maximum(before - after, 0) for before, after in pairwise(places))
+    return np.asarray((weight * back).sum(1) / (weight.sum(1) + 1e-3))
 
 
 def _unexplained(planes: np.ndarray, index: np.ndarray, before: np.ndarray, tolerance: int) -> np.ndarray:
     """How far values lie outside those of their neighbourhood in the other frame, mean of both directions of time."""
     high, low = _around(planes, np.maximum, tolerance), _around(planes, np.minimum, tolerance)
-    outside = sum(
-        (np.maximum(planes[x], high[y]) - high[y]).sum((1, 2), dtype=np.uint32)
-        + (low[y] - np.minimum(planes[x], low[y])).sum((1, 2), dtype=np.uint32)
-        for x, y in ((index, before), (before, index))
-    )
-    return np.asarray(outside, np.float32) / (2 * planes[0].size)
+    total = np.zeros(len(index), np.float32)
+    for x, y in ((index, before), (before, index)):
+        now, top, bottom = planes[x], high[y], low[y]
+        # Unsigned arithmetic: no operand may be less than what is taken from it.
+        outside = (np.maximum(now, top) - top) + (bottom - np.minimum(now, bottom))
+        total += outside.sum((1, 2), dtype=np.uint32)
+    return total / (2 * planes[0].size)
 
 
-def _around(planes: np.ndarray, extreme: Callable[..., np.ndarray], tolerance: int) -> np.ndarray:
-    """The largest or smallest value within `tolerance` pixels."""
+def _around(planes: np.ndarray, extreme: np.ufunc, tolerance: int) -> np.ndarray:
+    """The largest or smallest value within `tolerance` pixels; the border is repeated."""
     for axis in (1, 2):
-        size = planes.shape[axis]
         padding = [(0, 0)] * 3
         padding[axis] = (tolerance, tolerance)
-        padded = np.pad(planes, padding, mode="edge")
-        shifted = [padded.take(range(k, k + size), axis) for k in range(2 * tolerance + 1)]
-        planes = extreme.reduce(shifted)  # type: ignore[attr-defined]
+        padded = np.moveaxis(np.pad(planes, padding, mode="edge"), axis, 0)
+        size = planes.shape[axis]
+        result = padded[:size]
+        for shift in range(1, 2 * tolerance + 1):
+            result = extreme(result, padded[shift : shift + size])
+        planes = np.moveaxis(result, 0, axis)
     return planes

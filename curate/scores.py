@@ -22,11 +22,11 @@ _MEAN_RADIUS = 0.27  # mean distance of a picture's points from its centre, in d
 
 
 def clip_scores(
-    signals: pa.Table, inner_change: np.ndarray, num_flashes: int, video: Mapping[str, Any]
+    signals: pa.Table, inner_change: float | None, num_flashes: int, video: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The score columns of `clips` for a run of rows of a signals table.
 
-    What cannot be computed is None. `inner_change` holds, per frame, the evidence of a transition.
+    What cannot be computed is None. `inner_change` is the strongest evidence of a transition.
     """
     values = {name: signals.column(name).to_numpy(zero_copy_only=False) for name in signals.column_names}
     return {
@@ -38,7 +38,7 @@ def clip_scores(
         "frozen_fraction": _share(values["change_luma"][1:] < _FROZEN_CHANGE),
         "black_fraction": _share((values["luma"] < _BLACK) & (values["contrast"] < _BLACK)),
         **_content(values, video),
-        "inner_change": float(inner_change[1:].max()) if len(inner_change) > 1 else None,
+        "inner_change": inner_change,
         "flashes": num_flashes,
         "bits_per_pixel": _bits_per_pixel(video),
         "damaged_frames": int(values["damaged"].sum()),

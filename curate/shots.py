@@ -1,31 +1,35 @@
 """Shot boundaries from signals: cuts, dissolves, fades and wipes; flashes, pans and passers-by are none.
 
-    signals ──▶ strength of each kind in each frame (1 = the threshold) ──▶ peaks ──▶ boundaries
-                                                                       └──▶ inner change: what stayed below
+    signals ──▶ curate/transitions.py: strength of each kind at each frame, 1 = found ──▶ peaks ──▶ boundaries
+                                                                                     └──▶ inner change of clips
 
 A pure function of the signals table: a changed setting costs milliseconds and decodes nothing.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
 
+from curate.config import nearest
 from curate.detectors import column_of
 from curate.errors import ConfigError
+from curate.evidence import SCALES_S, at
+from curate.signals import seconds_of
+from curate.transitions import NEEDED, Columns, Fade, Thresholds, cut_strength, find_fades, gradual_strength
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShotConfig:
-    """How readily a boundary is seen."""
+    """How readily a boundary is seen, and by whom."""
 
     sensitivity: float = 1.0
     """Above 1 finds fainter transitions and more false ones, below 1 the other way round."""
-
     detector: str = "default"
-    """Ours, or one of PySceneDetect's that was asked for when the video was scanned, by the same name."""
+    """Ours, or one of PySceneDetect's that looked on when the video was scanned, by the same name."""
 
     def __post_init__(self) -> None:
         if not 0.1 <= self.sensitivity <= 10:
@@ -39,7 +43,7 @@ class Boundary:
     kind: str  # cut, dissolve, fade or wipe
     start_index: int
     end_index: int
-    confidence: float  # 1 at the threshold
+    confidence: float  # its strength: 1 at the threshold
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +51,25 @@ class Shots:
     """All that is known about the shots of a video."""
 
     boundaries: list[Boundary]
-    inner_change: np.ndarray
-    """Per frame: evidence of a transition there, 0 none to 1 the threshold, whether or not it was taken for one."""
     flashes: list[int]
     """First frame of every flash."""
+    seconds: np.ndarray
+    strengths: Mapping[float, np.ndarray]
+    """Per frame, evidence of a cut before it (at 0), and of a gradual transition by half its length in seconds."""
+
+    def inner_change(self, start: int, end: int) -> float | None:
+        """Strongest evidence of a transition inside frames `[start, end)`: 0 none, 1 the threshold; None for one frame.
+
+        What looks across the ends is left out: a clip is not to blame for what it was cut from.
+        """
+        seconds = self.seconds[start:end]
+        if len(seconds) < 2:
+            return None
+        strongest = float(self.strengths[0.0][start + 1 : end].max())
+        for scale_s in SCALES_S:
+            inside = (seconds - scale_s >= seconds[0]) & (seconds + scale_s <= seconds[-1])
+            strongest = max(strongest, float(self.strengths[scale_s][start:end][inside].max(initial=0)))
+        return min(strongest, 1.0)
 
 
 def find_boundaries(signals: pa.Table, config: ShotConfig | None = None) -> list[Boundary]:
@@ -59,23 +78,63 @@ def find_boundaries(signals: pa.Table, config: ShotConfig | None = None) -> list
 
 
 def analyse_shots(signals: pa.Table, config: ShotConfig | None = None) -> Shots:
-    """Boundaries, and the evidence that clips carry."""
+    """Boundaries, and the evidence that clips carry. Raises ConfigError for a detector that did not look on."""
     config = config or ShotConfig()
-    cut, stays = _cut_strength(signals, config)
-    is_peak = cut >= 1
-    boundaries = [Boundary("cut", int(i), int(i), float(cut[i])) for i in np.flatnonzero(is_peak & (stays > 0.5))]
-    if config.detector != "default":
-        marks = signals.column(column_of(config.detector)).to_numpy()
-        boundaries = [Boundary("cut", int(i), int(i), 1.0) for i in np.flatnonzero(marks)]
-    flashes = np.flatnonzero(is_peak & (stays <= 0.5))
-    return Shots(boundaries, np.clip(cut, 0, 1).astype(np.float32), [int(i) for i in flashes])
+    columns = {name: signals.column(name).to_numpy() for name in NEEDED}
+    shots = decide(columns, seconds_of(signals), config.sensitivity)
+    if config.detector == "default":
+        return shots
+    name = column_of(config.detector)
+    if name not in signals.column_names:
+        known = [
+            "default",
+            *(other.removeprefix(column_of("")) for other in signals.column_names if column_of("") in other),
+        ]
+        raise ConfigError(
+            f"detector {config.detector!r} did not look on at the scan; {nearest(config.detector, known)}"
+        )
+    cuts = np.flatnonzero(signals.column(name).to_numpy())
+    return replace(shots, boundaries=[Boundary("cut", int(i), int(i), 1.0) for i in cuts])
 
 
-def _cut_strength(signals: pa.Table, config: ShotConfig) -> tuple[np.ndarray, np.ndarray]:
-    jump, step, returns, was_before = (
-        np.nan_to_num(signals.column(name).to_numpy()) for name in ("jump", "step", "returns", "was_before")
-    )
-    padded = np.pad(jump, 2)
-    around = np.max([padded[k : k + len(jump)] for k in (0, 1, 3, 4)], axis=0)
-    strength = np.minimum(jump / 8, jump / (2 * around + 1e-3)) * config.sensitivity
-    return strength, np.minimum(returns, was_before) / (step + 1)
+def decide(
+    columns: Columns, seconds: np.ndarray, sensitivity: float = 1.0, thresholds: Thresholds | None = None
+) -> Shots:
+    """The shots from the columns `NEEDED` of a signals table, NaN where null."""
+    k = thresholds or Thresholds()
+    cut, is_flash = cut_strength(columns, seconds, k)
+    cut *= sensitivity
+    found = [Boundary("cut", i, i, float(cut[i])) for i in _peaks(cut, seconds, 0.05)]
+    strengths = {0.0: cut}
+    for scale_s in SCALES_S:
+        by_kind = gradual_strength(columns, seconds, scale_s, k)
+        strengths[scale_s] = sensitivity * np.maximum.reduce(list(by_kind.values()))
+        for kind, strength in by_kind.items():
+            strength *= sensitivity
+            for i in _peaks(strength, seconds, scale_s):
+                start, end = at(seconds, seconds[i] + np.array([-scale_s, scale_s]))
+                found.append(Boundary(kind, int(start) + 1, max(int(start) + 1, int(end)), float(strength[i])))
+    fades = find_fades(columns, seconds, k)
+    flashes = [int(i) for i in np.flatnonzero(is_flash)]
+    return Shots(_without_overlaps(found, fades), flashes, seconds, strengths)
+
+
+def _peaks(strength: np.ndarray, seconds: np.ndarray, reach_s: float) -> list[int]:
+    """Frames of strength 1 or more that are the strongest within reach, strongest first."""
+    peaks: list[int] = []
+    candidates = np.flatnonzero(strength >= 1)
+    for i in candidates[np.argsort(-strength[candidates], kind="stable")]:
+        if all(abs(seconds[i] - seconds[j]) > reach_s for j in peaks):
+            peaks.append(int(i))
+    return peaks
+
+
+def _without_overlaps(found: list[Boundary], fades: list[Fade]) -> list[Boundary]:
+    """Fades first, then cuts, then what is strongest; each frame belongs to one boundary at most."""
+    kept = [Boundary("fade", fade.start, fade.end, 1.0) for fade in fades if fade.is_boundary]
+    taken = [(fade.start, fade.end) for fade in fades]
+    for boundary in sorted(found, key=lambda b: (b.kind != "cut", -b.confidence)):
+        if all(boundary.end_index < start or boundary.start_index > end for start, end in taken):
+            kept.append(boundary)
+            taken.append((boundary.start_index, boundary.end_index))
+    return sorted(kept, key=lambda boundary: boundary.start_index)

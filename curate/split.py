@@ -179,7 +179,7 @@ def _clip_row(
         "aspect": video["width_px"] / video["height_px"],
         **clip_scores(
             signals.slice(span.start, span.end - span.start),
-            shots.inner_change[span.start : span.end],
+            shots.inner_change(span.start, span.end),
             sum(span.start <= flash < span.end for flash in shots.flashes),
             video,
         ),

@@ -34,7 +34,7 @@ def scores_of(pictures, size=SIZE) -> dict:
     signals = signals.append_column("damaged", pa.array([False] * signals.num_rows))
     shots = analyse_shots(signals)
     video = {"width_px": size[0], "height_px": size[1], "fps": FPS, "bitrate_bps": 1e6}
-    return clip_scores(signals, shots.inner_change, len(shots.flashes), video)
+    return clip_scores(signals, shots.inner_change(0, signals.num_rows), len(shots.flashes), video)
 
 
 def film(world: World, *defects: str | Defect, seed: int = 0, seconds: float = 3.0, **film_settings):
