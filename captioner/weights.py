@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
-_READ = ("*.safetensors", "*.bin", "*.json", "*.jinja", "*.txt", "*.model")
+WEIGHTS = ("*.safetensors", "*.bin", "*.json", "*.jinja", "*.txt", "*.model")
+"""What a folder of transformers is read for."""
 
 
-def hash_folder(folder: Path) -> str:
-    """Hash of the names and contents of weights, configuration and vocabulary; about a second per gigabyte."""
+def hash_folder(folder: Path, patterns: Sequence[str] = WEIGHTS) -> str:
+    """Hash of the names and contents of these files; about a second per gigabyte."""
     digest = hashlib.sha256()
-    for path in sorted({path for pattern in _READ for path in folder.glob(pattern)}):
+    for path in sorted({path for pattern in patterns for path in folder.glob(pattern)}):
         digest.update(path.name.encode() + b"\0")
         digest.update(hash_file(path).encode())
     return digest.hexdigest()[:16]

@@ -20,6 +20,7 @@ from curate.errors import UsageError
 if TYPE_CHECKING:
     from captioner.video_coca import VideoCoCa
 
+_FILES = ("config.json", "generation_config.json", "tokenizer.json", "*.safetensors")  # reports may lie beside them
 _GREEDY = Decode(temperature=0.0, repetition_penalty=1.0)
 
 
@@ -50,7 +51,7 @@ def identify(spec: str, config: CocaConfig) -> Identity:
     kinds = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("kinds")
     return Identity(
         id=f"coca:{folder.resolve().name}",
-        revision=hash_folder(folder),
+        revision=hash_folder(folder, _FILES),
         kinds=frozenset(kinds or ("short", "medium", "descriptive")),
         decode=_GREEDY,
         follows_prompt=False,

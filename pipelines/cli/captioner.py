@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from curate.config import build
+from curate.errors import UsageError
 from curate.tables import Dataset
 from pipelines.cli.captioner_training import verbs
 from pipelines.cli.options import AddressOpt, ConfigOpt, DatasetArg, DryRunOpt, JsonOpt, LocalOpt, SetOpt, StrictOpt
-from pipelines.cli.output import write_json
+from pipelines.cli.output import write_json, write_table
 
 
 def add_verbs(app: typer.Typer) -> None:
     """Add the verbs of this module to the command."""
     app.command()(caption)
+    verbs.command()(distill)
     app.add_typer(verbs, name="captioner")
 
 
@@ -76,6 +81,88 @@ def caption(
     if json:
         write_json({"run_id": run.run_id, **summary.as_dict()})
     return 1 if strict and summary.states["ok"] < summary.planned else 0
+
+
+def distill(
+    dataset: DatasetArg,
+    teacher: Annotated[str, typer.Option(help="The strong captioner, for example openai:URL#MODEL or hf:NAME.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the captioner that is trained.")],
+    share: Annotated[float, typer.Option(help="Share of the training clips that the teacher captions.")] = 0.1,
+    audit: Annotated[int, typer.Option(help="Clips that both caption to compare them, at most.")] = 256,
+    kind: Annotated[
+        list[str] | None, typer.Option(help="Kinds of captions, in the order of learning; default short, descriptive.")
+    ] = None,
+    preset: Annotated[str, typer.Option(help="Training: smoke, minutes or full.")] = "minutes",
+    config: ConfigOpt = None,
+    set_: SetOpt = None,
+    address: AddressOpt = None,
+    local: LocalOpt = False,
+    json: JsonOpt = False,
+) -> int:
+    """Caption a share with a strong captioner, train ours on it, caption the rest, and say how alike they speak.
+
+    --config and --set are those of `caption`, for the teacher. Run again, it goes on where it was.
+
+    Example: reelwright captioner distill dataset --teacher hf:Qwen/Qwen2.5-VL-7B-Instruct --out runs/student
+    """
+    from captioner.training_config import PRESETS
+    from curate.config import nearest
+    from pipelines.caption_settings import CaptionSettings
+    from pipelines.distill import REPORT, DistillConfig
+    from pipelines.distill import distill as distill_all
+    from pipelines.engine import Engine
+    from pipelines.run import recorded_run
+
+    if preset not in PRESETS:
+        raise UsageError(f"no preset {preset!r}; {nearest(preset, PRESETS)}")
+    recipe = {"share": share, "audit": audit, **({"kinds": tuple(kind)} if kind else {})}
+    wanted = build(DistillConfig, recipe, where="distill")
+    settings = CaptionSettings.load(
+        config,
+        set_ or [],
+        caption={"captioner": teacher, "kind": wanted.kinds[0]},
+        engine={"local": local or None, "address": address},
+    )
+    target = Dataset(dataset).require()
+    with (
+        recorded_run(target, "captioner distill", settings.to_toml()) as run,
+        Engine(settings.engine) as engine,
+    ):
+        reports = distill_all(
+            target, settings.caption, PRESETS[preset](), wanted, out, run, engine, quiet=json, say=_say(json)
+        )
+    if json:
+        print((out / REPORT).read_text(encoding="utf-8"), end="")
+    else:
+        for each, report in reports.items():
+            _print_distilled(each, report)
+    return 1 if any(report.refused for report in reports.values()) else 0
+
+
+def _say(json: bool) -> Any:
+    return (lambda line: print(line, file=sys.stderr)) if json else print
+
+
+def _print_distilled(kind: str, report: Any) -> None:
+    import pyarrow as pa
+
+    rates = (report.teacher_captions_per_s, report.student_captions_per_s)
+    speeds = " and ".join(f"{rate:.2f}" if rate else "?" for rate in rates)
+    print(f"{kind}: {report.taught} clips taught, {report.filled} filled; teacher and student: {speeds} captions/s")
+    if report.refused:
+        print(f"  {report.refused}")
+    if report.agreement is None:
+        print("  no agreement: fewer than two clips were captioned by both")
+        return
+    rows = [
+        {
+            "agreement": name.replace("_", " "),
+            "reached": getattr(report.agreement.reached, name),
+            "by chance": getattr(report.agreement.by_chance, name),
+        }
+        for name in ("facts_f1", "content_words", "rouge_l", "cider_d")
+    ]
+    write_table(pa.Table.from_pylist(rows), title=f"{report.agreement.clips} clips")
 
 
 def _print_prediction(dataset: Dataset, settings: Any, job: Any, plan: Any, json: bool) -> int:

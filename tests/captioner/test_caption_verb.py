@@ -136,7 +136,7 @@ def test_settings_come_from_a_file_that_other_verbs_share(tmp_path, capsys):
     ],
 )
 def test_wishes_that_cannot_be_met_end_with_what_to_do(tmp_path, capsys, monkeypatch, arguments, status, message):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     dataset = make_dataset(tmp_path / "dataset", 2)
     assert run("caption", dataset.uri, *arguments) == status
     assert message in capsys.readouterr().err

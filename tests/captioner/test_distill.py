@@ -1,12 +1,18 @@
 """Agreement is high for a student that sees, and no higher than chance for one that only speaks alike."""
 
+import json
+from collections import Counter
+
 import pytest
+from loopback_server import loopback
+from tiny_dataset import make_dataset
 
 from captioner.distill import agreement, choose_share
 from curate.counter_random import generator
 from curate.drawn.describe import describe
 from curate.drawn.sample import sample_shot
 from curate.drawn.shot import World
+from pipelines.cli.app import main
 
 SHOTS = [sample_shot(generator(0, "distill", index), World()) for index in range(40)]
 TEACHER = {f"c{index}": describe(shot, "descriptive", seed=1) for index, shot in enumerate(SHOTS)}
@@ -38,6 +44,37 @@ def test_free_text_is_compared_by_words_alone():
     texts = {"a": "A dog runs over a lawn.", "b": "Two people sit in a boat."}
     assert agreement(texts, texts).reached.facts_f1 is None
     assert agreement(texts, texts).reached.rouge_l == pytest.approx(1.0)
+
+
+def test_the_recipe_runs_from_end_to_end_and_resumes(tmp_path, capsys):
+    """Four steps of training teach nothing: what the student writes is refused, and the report says so."""
+    dataset = make_dataset(tmp_path / "dataset", 40)
+    out = tmp_path / "student"
+    with loopback() as server:
+        recipe = [
+            "captioner",
+            "distill",
+            dataset.uri,
+            "--teacher",
+            f"openai:{server.url}",
+            "--out",
+            str(out),
+            "--local",
+        ]
+        recipe += ["--share", "0.5", "--kind", "descriptive", "--preset", "smoke", "--audit", "10", "--json"]
+        for _ in range(2):
+            with pytest.raises(SystemExit) as ended:
+                main(recipe)
+            assert ended.value.code == 0
+        report = json.loads(capsys.readouterr().out.rpartition("\n{")[2].join(["{", ""]))
+        assert len(server.requests) == len({number for number, _, _ in server.requests})  # the teacher was asked once
+    kind = report["kinds"]["descriptive"]
+    asked = Counter((row["captioner"], row["status"]) for row in dataset.read("captions").to_pylist())
+    assert asked["openai:tiny-vlm", "ok"] == kind["taught"] + 10
+    assert asked["coca:student", "rejected"] == 40 - kind["taught"]  # all that the teacher did not teach
+    assert kind["filled"] == 0
+    assert kind["agreement"]["clips"] == 10
+    assert kind["teacher_captions_per_s"] > kind["student_captions_per_s"] > 0
 
 
 def test_a_larger_share_contains_a_smaller_one():

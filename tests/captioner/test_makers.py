@@ -246,7 +246,7 @@ def test_given_captions_fail_where_nothing_is_given():
     ],
 )
 def test_unknown_captioners_are_refused_with_what_to_do(spec, message, monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(UsageError, match=message):
         identify(spec)
 
