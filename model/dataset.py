@@ -36,7 +36,6 @@ from model.windows import ClipFacts, Window, WindowConfig, plan_windows, window_
 if TYPE_CHECKING:
     from curate.tables import Dataset
 
-SAMPLES_FILE = "samples.parquet"
 _SCORE_NAMES = tuple(column.name for column in CLIPS.columns if column.nullable and pa.types.is_floating(column.type))
 _FACTS = ("clip_id", "start_pts", "end_pts", "num_frames", "fps", "width_px", "height_px")
 _CONTENT = ("content_x_px", "content_y_px", "content_width_px", "content_height_px")
@@ -161,15 +160,16 @@ class NothingToTrainOnError(DatasetError):
 class TrainingSet:
     """Training items by index. Cheap to pickle and to open in every worker; reads a latent when it is asked for."""
 
-    def __init__(self, root: str, samples: pa.Table, report: Report, codec: Codec | None, keep_mib: int = 0) -> None:
+    def __init__(self, root: str, samples: pa.Table, report: Report, codec: Codec, selection: SelectionConfig) -> None:
         self.samples = samples
         self.report = report
+        self.selection = selection
         self.sample_ids: list[str] = samples["sample_id"].to_pylist()
         shapes = samples["shape"].combine_chunks().flatten().to_numpy()
         self.latent_shapes: np.ndarray = shapes.reshape(-1, 3)
         """Latent frames, rows and columns of each item."""
         self._codec = codec
-        self._reader = TensorReader(root, keep_mib=keep_mib)
+        self._reader = TensorReader(root, keep_mib=selection.keep_mib)
 
     def __len__(self) -> int:
         return len(self.sample_ids)
@@ -201,7 +201,6 @@ class TrainingSet:
         from model.clip_frames import clip_frames
         from model.pixels import to_video
 
-        assert self._codec is not None
         (frames,) = clip_frames(row["uri"], _facts(row["clip"]), [window])
         mean, logvar = self._codec.moments(to_video(frames))
         return mean[0], None if logvar is None else logvar[0]
@@ -214,10 +213,12 @@ def open_training_set(
 
     `windows` None takes those of the cache. Raises NothingToTrainOnError, with reasons and counts, when none is left.
     """
-    if isinstance(source, (str, Path)) and (Path(source) / SAMPLES_FILE).is_file():
-        from model.training_files import read_training_files
+    from model.training_files import has_training_files, read_training_files
 
-        return read_training_files(Path(source), codec, keep_mib=selection.keep_mib)
+    if isinstance(source, (str, Path)) and has_training_files(Path(source), selection.split):
+        if windows is not None:
+            raise ConfigError(f"{source}: the windows of training files were decided when they were written")
+        return read_training_files(Path(source), selection, codec)
     from curate.tables import Dataset
 
     dataset = (source if isinstance(source, Dataset) else Dataset(source)).require()
@@ -231,7 +232,7 @@ def open_training_set(
     report.windows, report.cached = len(samples), len(samples) - samples["path"].null_count
     if not len(samples):
         raise NothingToTrainOnError(f"{dataset.uri}: nothing to train on.\n{report}")
-    return TrainingSet(dataset.uri, samples, report, codec, selection.keep_mib)
+    return TrainingSet(dataset.uri, samples, report, codec, selection)
 
 
 def open_text_cache(source: str | Path | Dataset, encoder_id: str | None = None) -> CachedTextEncoder:
@@ -239,9 +240,9 @@ def open_text_cache(source: str | Path | Dataset, encoder_id: str | None = None)
 
     Raises ConfigError when there is none, or more than one to choose from.
     """
-    if isinstance(source, (str, Path)) and (Path(source) / SAMPLES_FILE).is_file():
-        from model.training_files import read_texts
+    from model.training_files import has_training_files, read_texts
 
+    if isinstance(source, (str, Path)) and has_training_files(Path(source), "train"):
         root, rows = str(source), read_texts(Path(source))
     else:
         from curate.tables import Dataset

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,19 @@ import pyarrow.compute as pc
 
 from curate.tables import Dataset
 from model.codec.files import load_codec
-from model.dataset import KeptClip, NothingToTrainOnError, Report, SelectionConfig, kept_clips
+from model.dataset import (
+    KeptClip,
+    NothingToTrainOnError,
+    Report,
+    SelectionConfig,
+    kept_clips,
+    open_text_cache,
+    open_training_set,
+)
 from model.latents import EncodeConfig, EncodeTask, encode_clips, plan_latents
 from model.text.cache import encode_texts, plan_texts
 from model.text.pretrained import PretrainedTextConfig, load_text_encoder
+from model.training_files import write_training_files
 from pipelines.engine import Engine, EngineConfig, Raised
 from pipelines.progress import StageReport, stage
 from pipelines.run import Run
@@ -37,6 +46,8 @@ class EncodeSettings:
     encode: EncodeConfig = field(default_factory=EncodeConfig)
     text: PretrainedTextConfig | None = None
     """The text encoder; none leaves captions to the built-in one, which trains with the model."""
+    selection: SelectionConfig = field(default_factory=SelectionConfig)
+    """What is copied by --files."""
     engine: EngineConfig = field(default_factory=EngineConfig)
 
 
@@ -96,6 +107,23 @@ def encode_captions(
     outcomes = engine.run(partial(encode_texts, root=dataset.uri, config=config), tasks)
     _fill(dataset, "text_embeddings", "text_id", outcomes, run, report, quiet)
     return report
+
+
+def copy_training_files(dataset: Dataset, codec_path: str | Path, settings: EncodeSettings, folder: Path) -> None:
+    """Copy the training and validation sets of a dataset, with what is cached, into a folder of plain Parquet."""
+    codec = load_codec(codec_path)
+    sets = {}
+    for split in ("train", "val"):
+        selection = replace(settings.selection, split=split)
+        try:
+            sets[split] = open_training_set(dataset, selection, codec=codec, windows=settings.encode.windows)
+        except NothingToTrainOnError:
+            if split == "train":
+                raise
+    text = None
+    if settings.text is not None:
+        text = open_text_cache(dataset, load_text_encoder(settings.text).fingerprint())
+    write_training_files(sets, folder, codec=codec, text=text)
 
 
 def _kept(dataset: Dataset) -> tuple[list[KeptClip], Report]:

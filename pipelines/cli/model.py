@@ -72,6 +72,9 @@ def encode(
     text: Annotated[
         str | None, typer.Option(help="Text encoder whose states to cache: a folder or repository.")
     ] = None,
+    files: Annotated[
+        Path | None, typer.Option(help="Copy what is trained on into this folder of plain Parquet.")
+    ] = None,
     config: ConfigOpt = None,
     set_: SetOpt = None,
     address: AddressOpt = None,
@@ -83,10 +86,12 @@ def encode(
 ) -> int:
     """Encode kept clips with a codec, once; run again, it does only what is missing.
 
+    With --files, a machine that has torch and pyarrow alone can train on that folder.
+
     Example: reelwright encode dataset --codec runs/codec --set encode.windows.fps=8
     """
     from curate.config import to_toml
-    from pipelines.encode import EncodeSettings, encode_captions, encode_latents, plan_encode
+    from pipelines.encode import EncodeSettings, copy_training_files, encode_captions, encode_latents, plan_encode
     from pipelines.engine import Engine
     from pipelines.run import recorded_run
 
@@ -103,6 +108,8 @@ def encode(
         encode_latents(target, codec, settings.encode, run, engine, retry=retry, quiet=json)
         if settings.text is not None:
             encode_captions(target, settings.text, run, engine, retry=retry, quiet=json)
+    if files is not None:
+        copy_training_files(target, codec, settings, files)
     if json:
         write_json({"run_id": run.run_id, "stages": {report.stage: report.as_dict() for report in run.reports}})
     return 1 if strict and any(report.failed for report in run.reports) else 0

@@ -7,6 +7,7 @@ from small_dataset import make_dataset
 
 from curate.tables import Dataset
 from model.codec.files import load_codec
+from model.dataset import SelectionConfig, open_training_set
 from pipelines.cli.app import main
 
 SMALL = [
@@ -65,6 +66,18 @@ def test_dry_runs_print_and_change_nothing(dataset, tmp_path, capsys):
     assert status == 0
     assert "# windows to encode: 7" in out
     assert dataset.versions() == before
+
+
+def test_a_folder_for_a_gpu_box_holds_both_splits(dataset, tmp_path, capsys):
+    reelwright(capsys, "train-codec", dataset.uri, "--out", tmp_path / "run", "--linear")
+    arguments = ("--codec", tmp_path / "run", "--local", "--files", tmp_path / "files")
+    assert reelwright(capsys, "encode", dataset.uri, *arguments)[0] == 0
+    codec = load_codec(tmp_path / "run")
+    sizes = [
+        len(open_training_set(tmp_path / "files", SelectionConfig(split=split), codec=codec))
+        for split in ("train", "val")
+    ]
+    assert sizes == [5, 2]
 
 
 @pytest.mark.parametrize(

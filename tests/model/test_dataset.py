@@ -204,7 +204,7 @@ def test_original_captions_serve_as_alt_text(tmp_path, codec):
 
 def test_plain_files_hold_the_same_samples_without_the_tables(encoded, codec, tmp_path, monkeypatch):
     data = open_training_set(encoded, SELECT, codec=codec)
-    write_training_files(data, tmp_path / "plain", codec=codec, rows_per_file=2)
+    write_training_files({"train": data}, tmp_path / "plain", codec=codec, rows_per_file=2)
     monkeypatch.setattr(Dataset, "require", None)  # no table is opened
     plain = open_training_set(tmp_path / "plain", SELECT, codec=codec)
     assert str(plain.report) == str(data.report)
@@ -216,6 +216,10 @@ def test_plain_files_hold_the_same_samples_without_the_tables(encoded, codec, tm
             other.scores,
             other.crop,
         )
+    with pytest.raises(ConfigError, match=r"selection.scores is .* was written with"):
+        open_training_set(tmp_path / "plain", SelectionConfig(scores=()), codec=codec)
+    with pytest.raises(ConfigError, match="windows of training files were decided"):
+        open_training_set(tmp_path / "plain", SELECT, codec=codec, windows=WindowConfig())
     with pytest.raises(DatasetError, match="made by the codec"):
         open_training_set(tmp_path / "plain", SELECT, codec=PCACodec(stride=STRIDE, z_dim=5))
 

@@ -156,7 +156,7 @@ def test_plain_files_carry_the_text_along(tokenizer, tmp_path):
     codec = PCACodec(stride=(4, 8, 8), z_dim=4).eval()
     data = open_training_set(dataset, SelectionConfig(), codec=codec)
     cache = open_text_cache(dataset)
-    write_training_files(data, tmp_path / "plain", codec=codec, text=cache)
+    write_training_files({"train": data}, tmp_path / "plain", codec=codec, text=cache)
     plain = open_text_cache(tmp_path / "plain")
     for sample in data:
         (text,) = sample.captions.values()
