@@ -142,17 +142,24 @@ def export(
 
 
 def schema(
-    table: Annotated[str | None, typer.Argument(help="One table; default: all.")] = None, json: JsonOpt = False
+    table: Annotated[str | None, typer.Argument(help="One table; default: all.")] = None,
+    json: JsonOpt = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the page docs/manifest.md.")] = False,
 ) -> int:
     """Every table and column, each with a sentence.
 
     Example: reelwright schema clips
     """
+    from pipelines.cli.schema_page import schema_page
+
     if table is not None and table not in TABLES:
         raise UsageError(f"no table {table!r}; tables: {', '.join(TABLES)}")
     chosen = [TABLES[table]] if table else list(TABLES.values())
     if json:
         write_json({found.name: {column.name: str(column.type) for column in found.columns} for found in chosen})
+        return 0
+    if markdown:
+        print(schema_page(), end="")
         return 0
     for found in chosen:
         print(f"{found.name}: {found.doc}")

@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -149,3 +150,8 @@ def test_help_of_every_verb_ends_with_an_example(run, verb):
     status, out, _ = run(verb, "--help")
     assert status == 0
     assert f"Example: reelwright {verb}" in " ".join(out.split())
+
+
+def test_the_page_of_the_manifest_is_what_the_schema_says(run):
+    page = Path(__file__).parents[2] / "docs/manifest.md"
+    assert page.read_text() == run("schema", "--markdown")[1], "reelwright schema --markdown > docs/manifest.md"
