@@ -31,6 +31,7 @@ from model.codec.files import FILE_NAME, load_codec, save_codec
 from model.codec.pca import PCACodec, fit_pca
 from model.codec.units import UnitCodec
 from model.codec.vae import CausalVAE, VAEConfig
+from model.device import pick_device
 from model.frame_bank import BatchConfig, Footage, FrameBank, whole_video
 from model.windows import WindowConfig
 
@@ -64,6 +65,10 @@ class CodecTrainConfig:
     per_channel: bool = False
     """Whether latents are normalised channel by channel, and not by one deviation for all."""
     save_every_steps: int = 500
+    device: str = "auto"
+    """Where it trains: cpu, cuda, or auto for a GPU where there is one."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Number format of the convolutions; bf16 is for GPUs."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -128,7 +133,7 @@ def train_codec(
         codec = _train(bank, pca, config, out, on_step)
         stats = RunningStats(codec.z_dim)
         for video in _videos(bank):
-            stats.add(codec.encode(video))
+            stats.add(codec.encode(video.to(codec.latent_mean.device)))
         codec.set_stats(stats.result(per_channel=config.per_channel))
     measured = {
         "codec": measure(codec, held_out),
@@ -148,7 +153,7 @@ def measure(codec: UnitCodec, footage: Footage) -> dict[str, float]:
     """Mean PSNR in dB over windows, of all frames and of first frames alone, and the number of windows."""
     totals = []
     for index in range(len(footage)):
-        video = whole_video(footage[index], codec.stride)
+        video = whole_video(footage[index], codec.stride).to(codec.latent_mean.device)
         error = (codec.decode(codec.encode(video)) - video).square()
         totals.append([_psnr(error.mean().item()), _psnr(error[:, :, :1].mean().item())])
     if not totals:
@@ -173,6 +178,8 @@ def _train(
         torch.manual_seed(config.seed)
         codec = CausalVAE(config.vae)
     codec.start_from(pca)
+    device = pick_device(config.device)
+    codec.to(device)
     named = {name: parameter for name, parameter in codec.named_parameters() if parameter.requires_grad}
     matrices = codec.matrices()
     others = [parameter for parameter in named.values() if all(parameter is not matrix for matrix in matrices)]
@@ -186,10 +193,12 @@ def _train(
         for optimizer, rate in zip(optimizers, (config.muon_lr, config.lr), strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = rate * _schedule(step, config)
-        video = bank.batch(step)
-        mean, logvar, _ = codec.latent(video)
-        noise = generator(config.seed, "codec noise", step).standard_normal(tuple(mean.shape), np.float32)
-        found, _ = codec.reconstruct(mean + (0.5 * logvar).exp() * torch.from_numpy(noise))
+        video = bank.batch(step).to(device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+            mean, logvar, _ = codec.latent(video)
+            noise = generator(config.seed, "codec noise", step).standard_normal(tuple(mean.shape), np.float32)
+            found, _ = codec.reconstruct(mean + (0.5 * logvar).exp() * torch.from_numpy(noise).to(device))
+        mean, logvar, found = mean.float(), logvar.float(), found.float()
         # Kingma and Welling 2013, appendix B.
         kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
         loss = reconstruction_loss(found, video, config.edge_weight) + config.kl_weight * kl

@@ -25,6 +25,7 @@ from curate.payload import payload_path
 from model.codec.base import Codec, latent_shape
 from model.codec.files import load_codec
 from model.dataset import KeptClip
+from model.device import pick_device
 from model.pixels import to_video
 from model.tensor_payload import DTYPES, write_tensors
 from model.windows import Window, WindowConfig, plan_windows, window_id
@@ -92,7 +93,7 @@ def plan_latents(
 
 def encode_clips(task: EncodeTask, *, root: str, codec_path: str, config: EncodeConfig) -> list[dict[str, Any]]:
     """Encode a task into one payload file and return the rows of `latents` for it; failures are rows too."""
-    codec = _codec(codec_path, task.codec_id, _device(config.device))
+    codec = _codec(codec_path, task.codec_id, config.device)
     rows: list[dict[str, Any]] = []
     means: list[Tensor | None] = []
     logvars: list[Tensor | None] = []
@@ -121,7 +122,7 @@ def _encode_job(job: Job, codec: Codec, config: EncodeConfig) -> list[tuple[Tens
     from model.clip_frames import clip_frames
 
     windows = [window for _, window in job.windows]
-    device = _device(config.device)
+    device = pick_device(config.device)
     moments = []
     for window, frames in zip(
         windows, clip_frames(job.clip.uri, job.clip.facts, windows, limits=config.limits), strict=True
@@ -164,15 +165,9 @@ def windows_text(config: WindowConfig) -> str:
     return json.dumps(to_tree(config), sort_keys=True)
 
 
-def _device(name: str) -> str:
-    if name != "auto":
-        return name
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
 @lru_cache(maxsize=1)  # one per process: it stays loaded between tasks
 def _codec(path: str, codec_id: str, device: str) -> Codec:
     codec = load_codec(path)
     if codec.fingerprint() != codec_id:
         raise WeightsError(f"{path}: the codec changed while its latents were being made; run encode again")
-    return codec.to(device)
+    return codec.to(pick_device(device))
