@@ -14,7 +14,7 @@ def run_training(
     footage: Footage, held_out: Footage, config: CodecTrainConfig, out: Path, *, quiet: bool = False
 ) -> dict[str, Any]:
     """Train a codec into a folder, or go on with it; returns what was measured."""
-    report = StageReport("codec", total=0 if config.kind == "pca" else config.steps)
+    report = StageReport("codec", total=1 if config.kind == "pca" else config.steps)
     with stage(report, quiet=quiet) as advance:
 
         def on_step(step: Step) -> None:
@@ -23,4 +23,6 @@ def run_training(
                 advance()
             report.numbers["loss"] = round(step.loss, 4)
 
-        return train_codec(footage, held_out, config, out, on_step=on_step)
+        measured = train_codec(footage, held_out, config, out, on_step=on_step)
+        report.done = report.total
+    return measured

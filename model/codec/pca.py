@@ -59,10 +59,10 @@ def fit_pca(videos: Iterable[Tensor], *, stride: Stride, z_dim: int) -> PCACodec
     products = torch.zeros(values, values, dtype=torch.float64)
     for video in videos:
         latent_shape(stride, *video.shape[2:])
-        patches = to_patches(video.double().cpu(), stride, is_start=True).flatten(0, 3)
+        patches = to_patches(video.cpu(), stride, is_start=True).flatten(0, 3)
         count += len(patches)
         total += patches.sum(0)
-        products += patches.T @ patches
+        products += patches.T @ patches  # each window in fp32, their sum in fp64
     if count <= z_dim:
         raise ValueError(f"{count} patches cannot determine {z_dim} components; give more footage")
     mean = total / count
