@@ -27,7 +27,7 @@ from curate.blend import best_captions
 from curate.config import build, nearest
 from curate.counter_random import generator
 from curate.errors import ConfigError, DatasetError
-from curate.schema import CAPTION_KINDS, CLIPS
+from curate.schema import CAPTION_KINDS, TABLES
 from model.codec.base import Codec, latent_shape
 from model.tensor_payload import TensorReader
 from model.text.cache import CachedTextEncoder
@@ -36,7 +36,14 @@ from model.windows import ClipFacts, Window, WindowConfig, plan_windows, window_
 if TYPE_CHECKING:
     from curate.tables import Dataset
 
-_SCORE_NAMES = tuple(column.name for column in CLIPS.columns if column.nullable and pa.types.is_floating(column.type))
+_SCORE_TABLES = {
+    column.name: table.name
+    for table in reversed(TABLES.values())  # the clips' own scores first
+    if table.key == ("clip_id",) and table.name != "decisions"
+    for column in table.columns
+    if column.nullable and pa.types.is_floating(column.type)
+}
+"""Scores that a model can be told, and the table of each."""
 _FACTS = ("clip_id", "start_pts", "end_pts", "num_frames", "fps", "width_px", "height_px")
 _CONTENT = ("content_x_px", "content_y_px", "content_width_px", "content_height_px")
 _CHUNK = 20_000
@@ -92,14 +99,14 @@ class SelectionConfig:
     require_caption: bool = True
     """Whether clips without any of these captions are left out."""
     scores: tuple[str, ...] = ("motion", "sharpness")
-    """Columns of the clips that the model is told."""
+    """Scores that the model is told: columns of `clips`, or of another table with a row per clip."""
     cache: Literal["prefer", "only", "never"] = "prefer"
     """Cached latents, with the rest encoded while training; only cached ones; or always from the video."""
     keep_mib: int = 1024
     """Memory for latents that were read once."""
 
     def __post_init__(self) -> None:
-        for names, known in ((self.captions, CAPTION_KINDS), (self.scores, _SCORE_NAMES)):
+        for names, known in ((self.captions, CAPTION_KINDS), (self.scores, _SCORE_TABLES)):
             for name in names:
                 if name not in known:
                     raise ConfigError(f"selection: no {name!r}; {nearest(name, known)}")
@@ -275,10 +282,15 @@ class KeptClip:
 def kept_clips(dataset: Dataset, selection: SelectionConfig, report: Report) -> Iterator[list[KeptClip]]:
     """Selected clips in chunks, in the order of their ids. Counts every clip in `report`, once."""
     columns = [*_FACTS, "video_id", "time_base_num", "time_base_den", *_CONTENT]
-    clips = dataset.read("clips", sorted({*columns, *selection.scores}))
+    by_table: dict[str, list[str]] = {"clips": []}
+    for name in selection.scores:
+        by_table.setdefault(_SCORE_TABLES[name], []).append(name)
+    joined = dataset.read("clips", [*columns, *(set(by_table.pop("clips")) - set(columns))])
+    for table, names in by_table.items():
+        joined = joined.join(dataset.read(table, ["clip_id", *names]), "clip_id")
     decisions = dataset.read("decisions", ["clip_id", "state", "reason", "split"])
     videos = dataset.read("videos", ["video_id", "uri"])
-    joined = clips.join(decisions, "clip_id").join(videos, "video_id").sort_by("clip_id")
+    joined = joined.join(decisions, "clip_id").join(videos, "video_id").sort_by("clip_id")
     captions = _captions(dataset, selection)
     originals = _original_captions(dataset) if not selection.captions or "alt" in selection.captions else {}
     report.clips += len(joined)
