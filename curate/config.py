@@ -29,11 +29,19 @@ T = TypeVar("T")
 def load_toml(path: str | Path) -> dict[str, Any]:
     """Read a TOML file. Raises ConfigError when it is missing or malformed."""
     try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        return parse_toml(Path(path).read_text(encoding="utf-8"), where=str(path))
     except OSError as error:
         raise ConfigError(f"{path}: cannot read the configuration: {error.strerror or error}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
+
+
+def parse_toml(text: str, *, where: str) -> dict[str, Any]:
+    """Read TOML. Raises ConfigError when it is malformed; `where` says whose text it is."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{where}: not valid TOML: {error}") from None
 
 
 def with_overrides(tree: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
