@@ -156,7 +156,7 @@ def lines(
             parts.append("</circle>")
         else:
             parts.append(f'<polyline class="curve {css}" points="{path}">{title}</polyline>')
-    parts += _ticks(x_axis, 166.0)
+    parts += _ticks(x_axis, 166.0, whole=True)
     parts.append(_text(x_axis.end, 200, x_label, "end"))
     return _svg(204, label, parts)
 
@@ -188,9 +188,11 @@ def _yield_curves(axis: Axis, curves: Mapping[str, Sequence[Point]], unit: str) 
     return [*parts, _line(axis.start, base, axis.end, base, "axis")]
 
 
-def _ticks(axis: Axis, y: float) -> list[str]:
+def _ticks(axis: Axis, y: float, *, whole: bool = False) -> list[str]:
     parts = []
     for tick in axis.ticks():
+        if whole and not float(tick).is_integer():
+            continue
         x = axis.at(tick)
         anchor = "start" if x < axis.start + 12 else "end" if x > axis.end - 12 else "middle"
         parts += [_line(x, y, x, y + 4, "axis"), _text(x, y + 17, number(tick), anchor)]

@@ -43,11 +43,13 @@ def number(value: Any) -> str:
     """Three significant digits, thousands set apart: 0.00213, 0.42, 12,345; a dash for what is missing."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return "–"
-    if isinstance(value, int) or abs(value) >= 1000 or value == 0:
+    if value < 0:
+        return f"−{number(-value)}"
+    if isinstance(value, int) or value >= 1000 or value == 0:
         return f"{value:,.0f}"
-    if abs(value) < 1e-4:
+    if value < 1e-6:
         return f"{value:.1e}"
-    text = f"{value:.{max(0, 2 - math.floor(math.log10(abs(value))))}f}"
+    text = f"{value:.{max(0, 2 - math.floor(math.log10(value)))}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 

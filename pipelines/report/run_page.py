@@ -14,7 +14,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from pipelines.report.charts import lines
+from pipelines.report.charts import lines, thinned
 from pipelines.report.page import duration, number, render
 from pipelines.report.run_log import Point, Record, log_path, number_names, points, rates, read_parts
 
@@ -25,6 +25,7 @@ _MEDIA = {
 _MAX_MEDIA_BYTES = 5_000_000
 _MOST_ROWS = 8
 _TEXTS = 4
+_NOISE_POINTS = 40  # ten lines of training losses cross each other all the time: few means are easier to follow
 _MODEL_LOSSES = {"step": "training", "validation": "held-out"}
 _NOT_LOSSES = {"step", "seconds", "unique"}
 _NOT_TOLD = {"cursor", "clip", "by_time", "counts", "version", "step"}  # of a checkpoint: the trainer's own business
@@ -122,7 +123,7 @@ def _by_noise_level(parts: Mapping[str, list[Record]]) -> list[Chart]:
         classes = {
             f"t = {level}": f"level l{round(9 * place / max(1, len(levels) - 1))}" for place, level in enumerate(levels)
         }
-        series = {f"t = {level}": points(records, name, level) for level in levels}
+        series = {f"t = {level}": thinned(points(records, name, level), _NOISE_POINTS) for level in levels}
         charts.append(_chart(title, series, classes=classes))
     return [chart for chart in charts if chart.svg]
 
@@ -130,15 +131,16 @@ def _by_noise_level(parts: Mapping[str, list[Record]]) -> list[Chart]:
 def _speed(parts: Mapping[str, list[Record]]) -> list[Chart]:
     steps = parts.get("step", [])
     waits = [
-        (step, wait / seconds)
+        (step, 100 * wait / seconds)
         for (step, wait), (_, seconds) in zip(points(steps, "data_wait_s"), points(steps, "seconds"), strict=False)
         if seconds > 0
     ]
+    unused = [(step, 100 * waste) for step, waste in points(steps, "waste")]
     charts = [
         _chart("Tokens per second", {"tokens/s": rates(steps, "tokens")}, from_zero=True),
         _chart("Samples per second", {"samples/s": rates(steps, "samples")}, from_zero=True),
-        _chart("Share of a step spent waiting for data", {"waiting": waits}, from_zero=True),
-        _chart("Unused places in packs", {"waste": points(steps, "waste")}, from_zero=True),
+        _chart("Waiting for data, % of the time", {"waiting": waits}, from_zero=True),
+        _chart("Unused places in packs, %", {"unused": unused}, from_zero=True),
     ]
     staged = {
         part: [(step, step / seconds) for step, seconds in points(records, "seconds") if seconds > 0]

@@ -56,7 +56,10 @@ class Panel:
 def panels(
     db: duckdb.DuckDBPyConnection, config: DecideConfig, curves: pa.Table, *, neighbours: int
 ) -> tuple[list[Panel], list[Panel]]:
-    """The scores that have a rule, in the order of the rules, and the others. `curves` is from `yield_curves`."""
+    """The scores that have a rule, and the others. `curves` is from `yield_curves`.
+
+    Rules that reject something come first, beside each other because they are shown with pictures.
+    """
     by_side: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
     for row in curves.to_pylist():
         by_side[row["rule"], row["side"]].append((row["threshold"], row["hours"]))
@@ -65,7 +68,8 @@ def panels(
     kept_s = dicts(db, "select coalesce(sum(length_s), 0) as kept_s from facts where state = 'kept'")[0]["kept_s"]
     first = [_panel(db, name, config.rules[name], by_side, kept_s, neighbours) for name in ruled]
     second = [_panel(db, name, Rule(), by_side, kept_s, neighbours) for name in others]
-    return [panel for panel in first if panel], [panel for panel in second if panel]
+    first = sorted(filter(None, first), key=lambda panel: not any(side.rejected for side in panel.sides))
+    return first, list(filter(None, second))
 
 
 def neighbour_ids(panels: Sequence[Panel]) -> list[str]:
@@ -171,12 +175,19 @@ def _sides(
                     limit=Limit(limit, side),
                     rejected=lost["number"],
                     rejected_s=lost["length_s"],
-                    gain_s=max(0.0, max(hours for _, hours in points) * 3600 - kept_s) if points else None,
+                    gain_s=_gain_s(points, kept_s),
                     outside=_nearest(db, name, "reason = $value", reason, outside, number),
                     inside=_nearest(db, name, "state = $value", "kept", inside, number),
                 )
             )
     return found
+
+
+def _gain_s(points: Sequence[tuple[float, float]] | None, kept_s: float) -> float | None:
+    if not points:
+        return None
+    gain_s = max(hours for _, hours in points) * 3600 - kept_s
+    return gain_s if gain_s > 0.05 else 0.0
 
 
 def _nearest(
