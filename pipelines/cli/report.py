@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.curation import ConfigOpt, JsonOpt, SetOpt
+from pipelines.cli.options import ConfigOpt, JsonOpt, SetOpt
 from pipelines.cli.output import write_json
 
 

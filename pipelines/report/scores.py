@@ -68,8 +68,9 @@ def panels(
     kept_s = dicts(db, "select coalesce(sum(length_s), 0) as kept_s from facts where state = 'kept'")[0]["kept_s"]
     first = [_panel(db, name, config.rules[name], by_side, kept_s, neighbours) for name in ruled]
     second = [_panel(db, name, Rule(), by_side, kept_s, neighbours) for name in others]
-    first = sorted(filter(None, first), key=lambda panel: not any(side.rejected for side in panel.sides))
-    return first, list(filter(None, second))
+    shown = [panel for panel in first if panel]
+    shown.sort(key=lambda panel: not any(side.rejected for side in panel.sides))
+    return shown, [panel for panel in second if panel]
 
 
 def neighbour_ids(panels: Sequence[Panel]) -> list[str]:
