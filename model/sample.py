@@ -75,7 +75,7 @@ class Job:
     guidance: float | None = None
     """None takes that of the configuration."""
     frame_shifts: tuple[int, ...] | None = None
-    """For loops: the roll of the time axis in each step."""
+    """For loops: the roll of the time axis in each step; they start again when there are more steps."""
 
     @property
     def held(self) -> Tensor:
@@ -193,7 +193,7 @@ class _Sampler:
             pinned=job.held,
             text=job.text if branch.guided else job.negative,
             conditions=job.conditions,
-            frame_shift=job.frame_shifts[step] if job.frame_shifts else 0,
+            frame_shift=job.frame_shifts[step % len(job.frame_shifts)] if job.frame_shifts else 0,
         )
 
     def _context(self, branches: tuple[_Branch, ...], batch: PackedBatch) -> Any:
