@@ -7,21 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from curate.config import fingerprint
-from curate.errors import TrainingError
+from curate.errors import TrainingError, VideoError
 from model.dit import DiTConfig
 from model.examples import Examples, TrainingData
 from model.flops import batch_flops
 from model.pack import Item, PackConfig, PackStream, deal
-from model.packed import PackedBatch, idle_batch, pack_segments, without_effect
+from model.packed import PackedBatch, idle_batch, idle_segment, pack_segments, without_effect
 from model.parallel import World
+from model.remembered import Remembered
 from model.tokens import Shape
+
+if TYPE_CHECKING:
+    from model.dataset import Sample
 
 
 @dataclass(frozen=True)
@@ -32,16 +37,25 @@ class StepBatches:
     cursor: dict[str, Any]
     """Where the data stands after this step."""
     unusable: tuple[str, ...]
-    """Samples of this rank whose values are not numbers; they weigh nothing."""
+    """Samples of this rank that cannot be read, or whose values are not numbers; they weigh nothing."""
 
 
 class Batches:
     """The batches of a run. Iterate once; `start` says from where."""
 
     def __init__(
-        self, data: TrainingData, examples: Examples, packs: PackConfig, model: DiTConfig, world: World, workers: int
+        self,
+        data: TrainingData,
+        examples: Examples,
+        packs: PackConfig,
+        model: DiTConfig,
+        world: World,
+        *,
+        workers: int = 0,
+        keep_mib: int = 0,
     ) -> None:
         self.data, self.examples, self.packs, self.model = data, examples, packs, model
+        self.samples = Remembered(data, keep_mib)
         self.world, self.workers = world, workers
         self.shapes: list[Shape] = [(int(t), int(h), int(w)) for t, h, w in data.latent_shapes]
         fits = [
@@ -61,6 +75,12 @@ class Batches:
     def fingerprint(self) -> str:
         """Hash of the samples in their order: where it differs, a data cursor means nothing."""
         return fingerprint([self.data.sample_ids[index] for index in self.used])
+
+    def some_samples(self, most: int) -> Iterator[Sample]:
+        """At most about so many samples, spread over all; those that cannot be read are left out."""
+        for index in range(0, len(self.data), max(len(self.data) // most, 1)):
+            with suppress(VideoError):
+                yield self.samples[index]
 
     def num_tokens(self, item: Item) -> int:
         index = int(self.used[item.index])
@@ -95,14 +115,19 @@ class Batches:
         return StepBatches(batches, cursor, tuple(unusable))
 
     def pack(self, items: Sequence[Item], unusable: list[str]) -> PackedBatch:
-        """The batch of a pack. Samples that hold something else than numbers are named in `unusable`."""
+        """The batch of a pack. Samples that cannot be read, or hold no numbers, are named in `unusable`."""
         segments = []
         for item in items:
-            segment = self.examples.segment(self.data[int(self.used[item.index])], item.epoch)
-            if not torch.isfinite(segment.x).all():
-                unusable.append(segment.sample_id)
-                segment = without_effect(segment)
-            segments.append(segment)
+            index = int(self.used[item.index])
+            try:
+                segment = self.examples.segment(self.samples[index], item.epoch)
+                usable = bool(torch.isfinite(segment.x).all())
+            except VideoError:  # its file has gone or changed since it was curated
+                segment = idle_segment(self.num_tokens(item), self.model.patch_values)
+                usable = False
+            if not usable:
+                unusable.append(self.data.sample_ids[index])
+            segments.append(segment if usable else without_effect(segment))
         if not segments:
             return idle_batch(self.packs.token_budget, self.model.patch_values, self.model.conditions)
         return pack_segments(segments, condition_names=self.model.conditions, budget=self.packs.token_budget)

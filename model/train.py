@@ -80,12 +80,14 @@ class Trainer:
             config.examples, config.flow, patch=config.model.patch, stride=stride,
             budget=config.packs.token_budget, seed=config.seed,
         )  # fmt: skip
-        self.batches = Batches(data, examples, config.packs, config.model, self.world, config.workers)
+        keep_mib = config.data.selection.keep_mib
+        self.batches = Batches(
+            data, examples, config.packs, config.model, self.world, workers=config.workers, keep_mib=keep_mib
+        )  # fmt: skip
         torch.manual_seed(config.seed)  # for the initial weights; everything else is drawn by counter
         self.model = VideoModel(DiT(config.model), text, config.flow)
         if self.model.dit.condition_in is not None:
-            step = max(len(data) // _CONDITION_SAMPLES, 1)
-            some = (data[index] for index in range(0, len(data), step))
+            some = list(self.batches.some_samples(_CONDITION_SAMPLES))
             self.model.dit.condition_in.measure(*condition_scales(some, config.model.conditions))
         self.module = distribute(self.model, config.parallel, self.world)
         self.names = {parameter: name for name, parameter in self.model.named_parameters()}

@@ -6,13 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from model import dit
+from model.dataset import SelectionConfig
 from model.dit import DiTConfig
 from model.examples import ExampleConfig
 from model.flow import FlowConfig
 from model.optim import OptimConfig
 from model.pack import PackConfig
 from model.parallel import ParallelConfig
+from model.text.tiny import TinyTextConfig
 from model.validate import ValidationConfig
+from model.windows import WindowConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,12 +29,31 @@ class GuardConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DataConfig:
+    """What is trained on, and through which codec and text encoder."""
+
+    codec: str | None = None
+    """A run of `train-codec` or its file, or diffusers:FOLDER_OR_REPOSITORY. None fits the linear codec, in seconds."""
+    linear_z_dim: int = 48
+    """Latent channels of that linear codec."""
+    text: str | None = None
+    """Folder or repository of a pretrained text encoder whose states were cached with `reelwright encode --text`.
+    None trains the built-in one with the model."""
+    text_encoder: TinyTextConfig = field(default_factory=TinyTextConfig)
+    """The built-in text encoder."""
+    windows: WindowConfig = field(default_factory=WindowConfig)
+    """How clips are cut and resized, where nothing is encoded yet; otherwise as they were encoded."""
+    selection: SelectionConfig = field(default_factory=SelectionConfig)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig:
     """A training run."""
 
     steps: int = 4000
     """Optimizer steps of the whole run."""
     seed: int = 0
+    data: DataConfig = field(default_factory=DataConfig)
     model: DiTConfig = field(default_factory=DiTConfig)
     flow: FlowConfig = field(default_factory=FlowConfig)
     examples: ExampleConfig = field(default_factory=ExampleConfig)
@@ -80,31 +102,38 @@ def completed(config: TrainConfig, *, latent_channels: int, text_dim: int) -> Tr
 
 def tiny() -> TrainConfig:
     """Minutes on two CPU cores, on drawn or very small footage."""
-    return TrainConfig()
+    windows = WindowConfig(max_area_px=64 * 64, fps=8.0, max_frames=17)
+    return TrainConfig(data=DataConfig(windows=windows))
 
 
 def small() -> TrainConfig:
-    """An hour or two on one GPU."""
-    return _on_gpu(dit.small(), steps=20_000, lr=6e-4, token_budget=16_384, packs_per_step=1)
+    """An hour or two on one GPU, at a quarter of a television picture."""
+    windows = WindowConfig(max_area_px=256 * 256, fps=12.0, max_frames=33, multiple=2)
+    return _on_gpu(dit.small(), windows, steps=20_000, lr=6e-4, token_budget=16_384, packs_per_step=1)
 
 
 def base() -> TrainConfig:
     """About a day on one large GPU."""
-    return _on_gpu(dit.base(), steps=100_000, lr=3e-4, token_budget=32_768, packs_per_step=4)
+    windows = WindowConfig(max_area_px=384 * 384, fps=16.0, max_frames=49, multiple=2)
+    return _on_gpu(dit.base(), windows, steps=100_000, lr=3e-4, token_budget=32_768, packs_per_step=4)
 
 
 def large() -> TrainConfig:
     """Weeks on a node of eight GPUs."""
-    config = _on_gpu(dit.large(), steps=400_000, lr=2e-4, token_budget=32_768, packs_per_step=32)
+    windows = WindowConfig(max_area_px=832 * 480, fps=16.0, max_frames=81, multiple=2)
+    config = _on_gpu(dit.large(), windows, steps=400_000, lr=2e-4, token_budget=32_768, packs_per_step=32)
     return replace(config, parallel=replace(config.parallel, mode="fsdp", recompute=True))
 
 
 PRESETS: dict[str, Callable[[], TrainConfig]] = {"tiny": tiny, "small": small, "base": base, "large": large}
 
 
-def _on_gpu(model: DiTConfig, *, steps: int, lr: float, token_budget: int, packs_per_step: int) -> TrainConfig:
+def _on_gpu(
+    model: DiTConfig, windows: WindowConfig, *, steps: int, lr: float, token_budget: int, packs_per_step: int
+) -> TrainConfig:
     return TrainConfig(
         steps=steps,
+        data=DataConfig(windows=windows, linear_z_dim=64, text_encoder=TinyTextConfig(dim=256, layers=4, heads=8)),
         model=model,
         flow=FlowConfig(shift=3.0, base_tokens=4096),
         packs=PackConfig(token_budget=token_budget, packs_per_step=packs_per_step),

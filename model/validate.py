@@ -8,6 +8,7 @@ how much larger the loss is with another clip's caption. Where it is zero, text 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from curate.counter_random import generator, uniform
-from curate.errors import TrainingError
+from curate.errors import TrainingError, VideoError
 from model.examples import Examples, TrainingData
 from model.flow import add_noise, squared_errors
 from model.pack import fill
@@ -55,7 +56,8 @@ class Validator:
         )
         segments: list[Segment] = []
         for index in order[: config.num_clips]:
-            segments += _fixed_segments(data, index, fixed, config.times)
+            with suppress(VideoError):  # one that has gone since it was curated
+                segments += _fixed_segments(data, index, fixed, config.times)
         if not segments:
             raise TrainingError(f"none of {len(data)} held-out samples fits a budget of {self.budget} tokens")
         self.batches = self._pack(segments, names)

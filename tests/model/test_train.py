@@ -135,7 +135,9 @@ def make_batches(config, *, data=None, world=None, workers=0):
         config.examples, config.flow, patch=config.model.patch, stride=STRIDE, budget=config.packs.token_budget,
         seed=config.seed,
     )  # fmt: skip
-    return Batches(data or make_data(), examples, config.packs, config.model, world or World(0, 1, CPU), workers)
+    return Batches(
+        data or make_data(), examples, config.packs, config.model, world or World(0, 1, CPU), workers=workers
+    )
 
 
 def ids_per_step(size, num_steps, start=None):

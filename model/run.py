@@ -1,0 +1,255 @@
+"""A training run from a dataset to a folder that can be sampled from, and back from the folder.
+
+RUN/codec.safetensors   our codec; or codec.json, which names a pretrained one
+RUN/text.json           the text encoder: the built-in one by its words, or the name of a pretrained one
+RUN/config.toml, train.jsonl, step-*/, LATEST       see train.py and checkpoint.py
+
+train("footage", "runs/first", tiny())              again: goes on where it stopped
+load_studio("runs/first").draw([Canvas(...)])
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from curate.config import build, to_tree
+from curate.errors import ConfigError, DatasetError, WeightsError
+from model.checkpoint import find_checkpoint, put, read_state, read_tensors
+from model.codec.base import Codec
+from model.codec.files import FILE_NAME, load_codec, save_codec
+from model.codec.units import UnitCodec
+from model.dataset import NothingToTrainOnError, TrainingSet, open_text_cache, open_training_set
+from model.dit import DiT, DiTConfig
+from model.flow import FlowConfig
+from model.parallel import World
+from model.sample import SampleConfig
+from model.studio import Studio
+from model.text.base import TextEncoder
+from model.text.pretrained import PretrainedTextConfig, load_text_encoder
+from model.text.tiny import TinyTextEncoder
+from model.text.vocabulary import learn_vocabulary
+from model.train import Trainer
+from model.train_config import DataConfig, TrainConfig, completed
+from model.video_model import VideoModel
+
+_CODEC_NAME, _TEXT_NAME = "codec.json", "text.json"
+_FIT_WINDOWS = 256
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a run trains with."""
+
+    data: TrainingSet
+    val_data: TrainingSet | None
+    codec: Codec
+    text: TextEncoder
+    config: TrainConfig
+    provenance: dict[str, Any]
+
+
+def train(
+    source: str | Path,
+    out: str | Path,
+    config: TrainConfig,
+    *,
+    world: World | None = None,
+    report: Callable[[dict[str, Any]], None] | None = None,
+) -> dict[str, Any]:
+    """Train on a dataset, or on a folder of `training_files.py`, into a run folder. Returns the last record of the log.
+
+    Raises NothingToTrainOnError or TrainingError, with reasons and counts, before anything is written.
+    """
+    world = world or World.current()
+    parts = open_parts(source, Path(out), config, world=world)
+    trainer = Trainer(
+        parts.data,
+        parts.text,
+        parts.config,
+        out,
+        stride=parts.codec.stride[0],
+        val_data=parts.val_data,
+        provenance=parts.provenance,
+        world=world,
+        report=report,
+    )
+    return trainer.run()
+
+
+def open_parts(source: str | Path, out: Path, config: TrainConfig, *, world: World) -> Parts:
+    """Data, codec and text encoder of a run; what the run folder holds already is taken from there.
+
+    The main rank goes first, so that all others find the same.
+    """
+    if not world.is_main:
+        world.wait()
+    stored = out / FILE_NAME
+    codec = _load_codec(out) if stored.exists() or (out / _CODEC_NAME).exists() else _choose_codec(source, config)
+    if config.data.codec is not None and load_codec(config.data.codec).fingerprint() != codec.fingerprint():
+        raise ConfigError(f"{out} was begun with another codec than {config.data.codec}; train into another folder")
+    data = _open_data(source, codec, config)
+    try:
+        val_data = _open_data(source, codec, replace(config, data=_val(config.data)))
+    except NothingToTrainOnError:
+        val_data = None
+    text = _load_or_make_text(source, out, config, data)
+    _store(out, codec, text, config)
+    if world.is_main:
+        world.wait()
+    provenance = {
+        "source": str(source),
+        "tables": _table_versions(source),
+        "codec": codec.fingerprint(),
+        "text": None if isinstance(text, TinyTextEncoder) else text.fingerprint(),
+        "selected": data.report.used,
+        "windows": data.report.windows,
+    }
+    full = completed(config, latent_channels=codec.z_dim, text_dim=text.dim)
+    return Parts(data, val_data, codec, text, full, provenance)
+
+
+def load_studio(
+    run: str | Path,
+    *,
+    step: int | None = None,
+    width: float | None = None,
+    device: str | None = None,
+    config: SampleConfig | None = None,
+) -> Studio:
+    """What is needed to make videos from a run folder or a checkpoint.
+
+    `width` is that of the averaged weights; None takes the narrowest, 0 the weights as they are.
+    """
+    folder = find_checkpoint(Path(run), step)
+    home = folder.parent
+    file = folder / _weights_name(folder, width)
+    tensors, metadata = read_tensors(file)
+    if metadata.get("format") != "reelwright-model/1":
+        raise WeightsError(
+            f"{file}: its format is {metadata.get('format', 'not named')!r}; expected reelwright-model/1"
+        )
+    target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    model_config = build(DiTConfig, json.loads(metadata["model"]))
+    text = _load_text(home)
+    model = VideoModel(DiT(model_config), text, build(FlowConfig, json.loads(metadata["flow"])))
+    own = model.state_dict()
+    if own.keys() != tensors.keys():
+        raise WeightsError(f"{file}: these weights do not belong to the text encoder of {home / _TEXT_NAME}")
+    for name, tensor in tensors.items():
+        put(own[name], tensor)
+    codec = _load_codec(home)
+    if isinstance(codec, nn.Module):
+        codec.to(target)
+    state = read_state(folder)
+    known = {"run": home.name, "step": state["step"], "weights": file.name, "codec": state["codec"]}
+    return Studio(model.to(target).eval(), codec, config or SampleConfig(), known)
+
+
+def _weights_name(folder: Path, width: float | None) -> str:
+    averages = sorted(file.name for file in folder.glob("ema-*.safetensors"))
+    if width == 0 or (width is None and not averages):
+        return "model.safetensors"
+    name = averages[0] if width is None else f"ema-{width:.3f}.safetensors"
+    if name not in averages:
+        raise WeightsError(f"{folder}: no average of width {width}; there are {', '.join(averages)}")
+    return name
+
+
+def _val(config: DataConfig) -> DataConfig:
+    return replace(config, selection=replace(config.selection, split="val"))
+
+
+def _open_data(source: str | Path, codec: Codec, config: TrainConfig) -> TrainingSet:
+    data = open_training_set(source, config.data.selection, codec=codec)
+    if data.report.cached or config.data.selection.cache == "only":
+        return data
+    return open_training_set(source, config.data.selection, codec=codec, windows=config.data.windows)
+
+
+def _choose_codec(source: str | Path, config: TrainConfig) -> Codec:
+    return _fit_codec(source, config) if config.data.codec is None else load_codec(config.data.codec)
+
+
+def _fit_codec(source: str | Path, config: TrainConfig) -> Codec:
+    from curate.tables import Dataset
+    from model.codec.pca import fit_pca
+    from model.footage import read_footage
+    from model.pixels import to_video
+
+    stride = (4, 8, 8)
+    footage, _ = read_footage(Dataset(source), config.data.windows, stride)
+    every = max(len(footage) // _FIT_WINDOWS, 1)
+    videos = (to_video(footage[index]) for index in range(0, len(footage), every))
+    return fit_pca(videos, stride=stride, z_dim=config.data.linear_z_dim)
+
+
+def _load_codec(home: Path) -> Codec:
+    if (home / _CODEC_NAME).exists():
+        named = json.loads((home / _CODEC_NAME).read_text())
+        codec: Codec = load_codec(named["codec"])
+        if codec.fingerprint() != named["fingerprint"]:
+            raise WeightsError(
+                f"{named['codec']}: not the codec that {home} was trained with; its weights have changed"
+            )
+        return codec
+    return load_codec(home)
+
+
+def _load_or_make_text(source: str | Path, out: Path, config: TrainConfig, data: TrainingSet) -> TextEncoder:
+    if config.data.text is not None:
+        return open_text_cache(source)
+    if (out / _TEXT_NAME).exists():
+        return _load_text(out)
+    texts = (text for row in data.samples["captions"].to_pylist() for _, text in row)
+    torch.manual_seed(config.seed)
+    return TinyTextEncoder(config.data.text_encoder, learn_vocabulary(texts))
+
+
+def _store(out: Path, codec: Codec, text: TextEncoder, config: TrainConfig) -> None:
+    """Put codec and text encoder into the run folder, unless they are there."""
+    if isinstance(codec, UnitCodec):
+        if not (out / FILE_NAME).exists():
+            save_codec(codec, out)
+    else:
+        _write_json(out / _CODEC_NAME, {"codec": config.data.codec, "fingerprint": codec.fingerprint()})
+    if isinstance(text, TinyTextEncoder):
+        _write_json(out / _TEXT_NAME, {"built_in": text.config_tree()})
+    else:
+        pretrained = to_tree(PretrainedTextConfig(name=config.data.text or ""))
+        _write_json(out / _TEXT_NAME, {"pretrained": pretrained, "fingerprint": text.fingerprint()})
+
+
+def _load_text(home: Path) -> TextEncoder:
+    file = home / _TEXT_NAME
+    if not file.is_file():
+        raise WeightsError(f"{home}: no {_TEXT_NAME} here; a run folder of `reelwright train` has one")
+    named = json.loads(file.read_text())
+    if "built_in" in named:
+        return TinyTextEncoder.from_tree(named["built_in"])
+    encoder = load_text_encoder(build(PretrainedTextConfig, named["pretrained"]))
+    if encoder.fingerprint() != named["fingerprint"]:
+        raise WeightsError(f"{named['pretrained']['name']}: not the text encoder that {home} was trained with")
+    return encoder
+
+
+def _table_versions(source: str | Path) -> dict[str, int]:
+    try:
+        from curate.tables import Dataset
+
+        return Dataset(source).versions()
+    except (ImportError, DatasetError):  # a folder of plain files, perhaps on a machine without the table format
+        return {}
+
+
+def _write_json(file: Path, tree: dict[str, Any]) -> None:
+    text = json.dumps(tree, indent=1)
+    if not file.exists() or file.read_text(encoding="utf-8") != text:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
