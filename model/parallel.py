@@ -41,13 +41,16 @@ class World:
     device: torch.device
 
     @staticmethod
-    def current(device: str | None = None) -> World:
-        """The world that `torch.distributed` knows, or this process alone."""
+    def current() -> World:
+        """The world that `torch.distributed` knows, or this process alone; on a GPU where there is one."""
+        device = torch.device(f"cuda:{torch.cuda.current_device()}" if torch.cuda.is_available() else "cpu")
         joined = dist.is_available() and dist.is_initialized()
-        rank, size = (dist.get_rank(), dist.get_world_size()) if joined else (0, 1)
-        if device is None:
-            device = f"cuda:{torch.cuda.current_device()}" if torch.cuda.is_available() else "cpu"
-        return World(rank, size, torch.device(device))
+        return World(dist.get_rank(), dist.get_world_size(), device) if joined else World(0, 1, device)
+
+    @staticmethod
+    def alone() -> World:
+        """This process alone, on its CPU."""
+        return World(0, 1, torch.device("cpu"))
 
     @property
     def is_main(self) -> bool:

@@ -11,24 +11,30 @@ load_studio("runs/first").draw([Canvas(...)])
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
-from curate.config import build, to_tree
+from curate.blend import choose_caption
+from curate.config import build, load_toml, to_tree
 from curate.errors import ConfigError, DatasetError, WeightsError
+from model.canvas import Canvas, device_of
 from model.checkpoint import find_checkpoint, put, read_state, read_tensors
 from model.codec.base import Codec
 from model.codec.files import FILE_NAME, load_codec, save_codec
 from model.codec.units import UnitCodec
 from model.dataset import NothingToTrainOnError, TrainingSet, open_text_cache, open_training_set
 from model.dit import DiT, DiTConfig
+from model.examples import Examples
 from model.flow import FlowConfig
 from model.parallel import World
+from model.pixels import to_frames
 from model.sample import SampleConfig
 from model.studio import Studio
 from model.text.base import TextEncoder
@@ -37,6 +43,7 @@ from model.text.tiny import TinyTextEncoder
 from model.text.vocabulary import learn_vocabulary
 from model.train import Trainer
 from model.train_config import DataConfig, TrainConfig, completed
+from model.validate import Validator
 from model.video_model import VideoModel
 
 _CODEC_NAME, _TEXT_NAME = "codec.json", "text.json"
@@ -110,6 +117,7 @@ def open_parts(source: str | Path, out: Path, config: TrainConfig, *, world: Wor
         "text": None if isinstance(text, TinyTextEncoder) else text.fingerprint(),
         "selected": data.report.used,
         "windows": data.report.windows,
+        "usual": _usual(data),
     }
     full = completed(config, latent_channels=codec.z_dim, text_dim=text.dim)
     return Parts(data, val_data, codec, text, full, provenance)
@@ -149,7 +157,53 @@ def load_studio(
         codec.to(target)
     state = read_state(folder)
     known = {"run": home.name, "step": state["step"], "weights": file.name, "codec": state["codec"]}
-    return Studio(model.to(target).eval(), codec, config or SampleConfig(), known)
+    return Studio(model.to(target).eval(), codec, config or SampleConfig(), known, state["usual"])
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The validation split of a dataset, as a trained run sees it."""
+
+    data: TrainingSet
+    studio: Studio
+    config: TrainConfig
+
+    @staticmethod
+    def open(studio: Studio, source: str | Path, run: str | Path) -> HeldOut:
+        """Raises NothingToTrainOnError when nothing is held out."""
+        home = find_checkpoint(Path(run)).parent
+        config = build(TrainConfig, load_toml(home / "config.toml"))
+        return HeldOut(_open_data(source, studio.codec, replace(config, data=_val(config.data))), studio, config)
+
+    def loss(self) -> dict[str, Any]:
+        """Loss at fixed times with fixed noise, and the gain from text: see `validate.py`."""
+        model, world = self.studio.model, World.current()
+        examples = Examples(
+            self.config.examples, model.flow, patch=self.studio.patch, stride=self.studio.codec.stride[0],
+            budget=self.config.packs.token_budget, seed=0,
+        )  # fmt: skip
+        device = next(model.parameters()).device
+        validator = Validator(
+            self.config.validation, self.data, examples, model.dit.config.conditions, replace(world, device=device)
+        )
+        return validator.measure(lambda batch: model(batch.to(device)))
+
+    def pairs(self) -> Iterator[tuple[np.ndarray, Canvas]]:
+        """Each clip, decoded from its latent, and a canvas of its size and length with its caption."""
+        codec = self.studio.codec
+        for index in range(len(self.data)):
+            sample = self.data[index]
+            frames = to_frames(codec.decode(sample.latent[None].to(device_of(codec))))
+            caption = choose_caption(
+                sample.captions, self.config.examples.captions, seed=0, epoch=0, sample_id=sample.sample_id
+            )
+            length, height, width = frames.shape[:3]
+            yield (
+                frames,
+                Canvas(
+                    frames=length, height=height, width=width, fps=sample.fps, prompt=caption.text or None, seed=index
+                ),
+            )
 
 
 def _weights_name(folder: Path, width: float | None) -> str:
@@ -237,6 +291,15 @@ def _load_text(home: Path) -> TextEncoder:
     if encoder.fingerprint() != named["fingerprint"]:
         raise WeightsError(f"{named['pretrained']['name']}: not the text encoder that {home} was trained with")
     return encoder
+
+
+def _usual(data: TrainingSet) -> dict[str, float]:
+    """The most frequent size and length, and the rate of most of them."""
+    windows = data.samples["window"].to_pylist()
+    (height, width), _ = Counter((w["height_px"], w["width_px"]) for w in windows).most_common(1)[0]
+    frames, _ = Counter(w["num_frames"] for w in windows).most_common(1)[0]
+    fps = float(np.median([w["fps"] for w in windows]))
+    return {"frames": frames, "height": height, "width": width, "fps": fps}
 
 
 def _table_versions(source: str | Path) -> dict[str, int]:

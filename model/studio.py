@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,8 @@ class Studio:
     config: SampleConfig
     provenance: dict[str, Any]
     """What made the weights: run, step, fingerprints; stored beside every sample."""
+    usual: dict[str, float] = field(default_factory=lambda: {"frames": 17, "height": 64, "width": 64, "fps": 8.0})
+    """Length, size and rate of the footage that it was trained on, for requests that do not say."""
 
     @property
     def patch(self) -> Shape:

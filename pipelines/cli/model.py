@@ -22,12 +22,23 @@ DryRunOpt = Annotated[bool, typer.Option("--dry-run", help="Print settings and w
 JsonOpt = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 StrictOpt = Annotated[bool, typer.Option("--strict", help="Exit with status 1 when any footage is broken.")]
 RetryOpt = Annotated[bool, typer.Option("--retry", help="Do again what failed before.")]
+PresetOpt = Annotated[str, typer.Option(help="tiny, small, base or large.")]
+CodecOpt = Annotated[
+    str | None,
+    typer.Option(metavar="RUN", help="Codec run or file; default: the linear codec, fitted here in seconds."),
+]
 
 
 def add_verbs(app: typer.Typer) -> None:
     """Add the verbs of this module to the command."""
     app.command("train-codec")(train_codec)
     app.command()(encode)
+    app.command()(plan)
+    app.command()(train)
+    app.command()(sample)
+    verbs = typer.Typer(help="Examine a trained video model.", no_args_is_help=True)
+    verbs.command("eval")(evaluate)
+    app.add_typer(verbs, name="model")
 
 
 def train_codec(
@@ -113,6 +124,168 @@ def encode(
     if json:
         write_json({"run_id": run.run_id, "stages": {report.stage: report.as_dict() for report in run.reports}})
     return 1 if strict and any(report.failed for report in run.reports) else 0
+
+
+def train(
+    dataset: DatasetArg,
+    out: OutOpt,
+    preset: PresetOpt = "tiny",
+    codec: CodecOpt = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps of the whole run.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes, by Ray Train; 1 trains in this one.")] = 1,
+    most_workers: Annotated[int | None, typer.Option(help="Elastic: up to so many processes.")] = None,
+    address: AddressOpt = None,
+    config: ConfigOpt = None,
+    set_: SetOpt = None,
+    dry_run: DryRunOpt = False,
+    json: JsonOpt = False,
+) -> int:
+    """Train the video model on the kept clips of a dataset; run again, it goes on where it stopped, to the bit.
+
+    Example: reelwright train dataset --preset tiny --out runs/first --set optim.lr=0.002
+    """
+    from curate.config import to_toml
+    from pipelines.ray_train import LaunchConfig, launch
+    from pipelines.train import plan_training, show_training
+
+    settings = _train_settings(preset, config, set_, codec, steps)
+    if dry_run:
+        print(to_toml(settings))
+        print(plan_training(dataset, out, settings, probe=False)[1])
+        return 0
+    places = LaunchConfig(workers=workers, most_workers=most_workers, address=address)
+    with show_training(settings.steps, quiet=json) as report:
+        record = launch(dataset, out, settings, places, report=report)
+    if json:
+        write_json(record)
+    return 0
+
+
+def plan(
+    dataset: DatasetArg,
+    preset: PresetOpt = "tiny",
+    codec: CodecOpt = None,
+    probe: Annotated[bool, typer.Option(help="Time a few steps here.")] = True,
+    config: ConfigOpt = None,
+    set_: SetOpt = None,
+    json: JsonOpt = False,
+) -> int:
+    """Say what training on a dataset will cost: parameters, memory, operations, waste and time. Changes nothing.
+
+    Example: reelwright plan dataset --preset small --set packs.token_budget=8192
+    """
+    from pipelines.train import plan_training
+
+    figures, text = plan_training(dataset, None, _train_settings(preset, config, set_, codec, None), probe=probe)
+    if json:
+        write_json(figures)
+    else:
+        print(text)
+    return 0
+
+
+def sample(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Run folder of `reelwright train`, or a checkpoint in it.")],
+    prompt: Annotated[str | None, typer.Argument(help="What is to be seen. None is no text.")] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Video or image; the suffix says which.")] = Path("out.mp4"),
+    task: Annotated[
+        str,
+        typer.Option(
+            help="make, loop, roll (long videos), animate, extend, extend-before, connect, close-loop, interpolate, "
+            "restyle, repaint, outpaint, refine."
+        ),
+    ] = "make",
+    input: Annotated[list[Path] | None, typer.Option("--input", "-i", help="Image or video to begin with.")] = None,
+    size: Annotated[str | None, typer.Option(help="Width x height in pixels, for example 96x64.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="Length of what is made or added.")] = None,
+    frames: Annotated[int | None, typer.Option(help="The same in frames; 1 is an image.")] = None,
+    fps: Annotated[
+        float | None, typer.Option(help="Frame rate; default that of the input, or of the training.")
+    ] = None,
+    negative: Annotated[str | None, typer.Option(help="What guidance leads away from.")] = None,
+    seed: Annotated[int, typer.Option(help="The same seed makes the same video.")] = 0,
+    step: Annotated[int | None, typer.Option(help="Checkpoint of this step; default the newest.")] = None,
+    width: Annotated[
+        float | None, typer.Option("--ema", help="Width of the averaged weights; 0: not averaged.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda; default a GPU where there is one.")] = None,
+    resize: Annotated[bool, typer.Option("--resize", help="Resize inputs to the size asked for.")] = False,
+    config: ConfigOpt = None,
+    set_: SetOpt = None,
+    dry_run: DryRunOpt = False,
+    json: JsonOpt = False,
+) -> int:
+    """Make a video from a trained run: of any size and length, from text, images or videos.
+
+    Example: reelwright sample runs/first "a red circle moves to the left" --out red.mp4 --size 48x32 --seconds 2
+    """
+    from curate.config import to_toml
+    from pipelines.train import SampleSettings, make_sample
+
+    flags = {
+        "task": task, "prompt": prompt, "inputs": [str(path) for path in input or []], "seconds": seconds,
+        "frames": frames, "fps": fps, "negative": negative, "seed": seed, "resize": resize, **_parsed_size(size),
+    }  # fmt: skip
+    base = {"request": {key: value for key, value in flags.items() if value is not None}}
+    settings = _settings(SampleSettings, config, set_ or [], base=base)
+    if dry_run:
+        print(to_toml(settings))
+        return 0
+    record = make_sample(run, settings, out, step=step, width=width, device=device)
+    if json:
+        write_json(record)
+    else:
+        print(f"{out}: {record['frames']} frames; beside it are a contact sheet and the request")
+    return 0
+
+
+def evaluate(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Run folder of `reelwright train`.")],
+    dataset: Annotated[str | None, typer.Argument(metavar="[DATASET]", help="For held-out loss and distances.")] = None,
+    drawn: Annotated[int, typer.Option(help="Prompts of the drawn world, judged by their facts; 0 for none.")] = 0,
+    clips: Annotated[int, typer.Option(help="Held-out clips for the distances.")] = 64,
+    step: Annotated[int | None, typer.Option(help="Checkpoint of this step; default the newest.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
+    clip: Annotated[str | None, typer.Option(help="CLIP features as MODEL:WEIGHTS of open_clip, if at hand.")] = None,
+    config: ConfigOpt = None,
+    set_: SetOpt = None,
+    json: JsonOpt = False,
+) -> int:
+    """Measure a run: held-out loss at fixed times, distances to held-out clips, facts shown of drawn prompts.
+
+    Example: reelwright model eval runs/first dataset --drawn 128
+    """
+    from model.sample import SampleConfig
+    from pipelines.train import evaluate_run
+
+    settings = _settings(SampleConfig, config, set_ or [])
+    result = evaluate_run(run, dataset, settings, drawn=drawn, clips=clips, step=step, device=device, clip=clip)
+    write_json(result)
+    return 0
+
+
+def _train_settings(
+    preset: str, path: Path | None, sets: list[str] | None, codec: str | None, steps: int | None
+) -> Any:
+    from curate.config import nearest, to_tree
+    from curate.errors import ConfigError
+    from model.train_config import PRESETS, TrainConfig
+
+    if preset not in PRESETS:
+        raise ConfigError(f"no preset {preset!r}; {nearest(preset, PRESETS)}")
+    flags = [*([f'data.codec="{codec}"'] if codec else []), *([f"steps={steps}"] if steps else [])]
+    return _settings(TrainConfig, path, [*(sets or []), *flags], base=to_tree(PRESETS[preset]()))
+
+
+def _parsed_size(size: str | None) -> dict[str, int]:
+    from curate.errors import UsageError
+
+    if size is None:
+        return {}
+    width, _, height = size.lower().partition("x")
+    if not (width.isdigit() and height.isdigit()):
+        raise UsageError(f"--size {size}: expected width x height in pixels, for example 96x64")
+    return {"width": int(width), "height": int(height)}
 
 
 def _settings(cls: Any, path: Path | None, overrides: list[str], *, base: dict[str, Any] | None = None) -> Any:
