@@ -14,6 +14,7 @@ from captioner.clip_frames import ClipSource
 from captioner.hygiene import HYGIENE_VERSION
 from captioner.makers.by_name import MakersConfig, identify
 from captioner.prompts import NO_PROMPT, PROMPTS, Prompt
+from captioner.text_length import load_tokenizer
 from curate.config import build, fingerprint, to_tree
 from curate.errors import UsageError
 from curate.schema import CAPTION_KINDS
@@ -105,6 +106,8 @@ def resolve(config: CaptionConfig) -> CaptionJob:
         prompt = NO_PROMPT
     else:
         prompt = PROMPTS[config.kind] if config.prompt is None else Prompt("own", config.prompt)
+    if config.text_encoder is not None:
+        load_tokenizer(config.text_encoder)  # a wrong name is found now, not after the first batch
     scorer = config.scorer
     if scorer is None and config.captioner.startswith("coca:"):
         scorer = config.captioner

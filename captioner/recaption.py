@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from functools import lru_cache
 from typing import Any
 
 from captioner.answers import Checked, ask_again, check_answer
@@ -25,8 +24,9 @@ from captioner.clip_frames import ClipSource, load_clip, without_frames
 from captioner.gate import Alignment, measure
 from captioner.hygiene import count_words
 from captioner.makers.by_name import MakersConfig, open_captioner
+from captioner.text_length import num_tokens
 from curate.config import fingerprint, to_tree
-from curate.errors import ErrorKind, UsageError, VideoError
+from curate.errors import ErrorKind, VideoError
 
 _READERS = 4
 _captioners: dict[str, Captioner] = {}
@@ -214,20 +214,7 @@ def _failure(kind: ErrorKind, message: str) -> dict[str, Any]:
 
 
 def _is_long(text: str, config: CaptionConfig) -> bool:
-    if config.text_encoder is None:
-        return False
-    return len(_tokenizer(config.text_encoder)(text).input_ids) > config.text_encoder_tokens
-
-
-@lru_cache(maxsize=1)
-def _tokenizer(name: str) -> Any:
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(name)
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UsageError(f"caption.text_encoder is {name!r}: no tokenizer there: {reason}") from None
+    return config.text_encoder is not None and num_tokens(text, config.text_encoder) > config.text_encoder_tokens
 
 
 def _sum(first: int | None, second: int | None) -> int | None:

@@ -8,6 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+import tiny_models
 from loopback_server import caption_of, loopback, read_number
 from tiny_dataset import make_dataset
 
@@ -199,6 +200,20 @@ def test_cleaning_is_recorded(tmp_path):
     (row,) = rows_of(dataset)
     assert (row["text"], row["flags"]) == (caption_of(0), ["opener_removed"])
     assert row["raw_text"].startswith("The video shows a red")
+
+
+def test_captions_too_long_for_the_text_encoder_are_flagged(tmp_path):
+    dataset = make_dataset(tmp_path / "dataset", 4)
+    tiny_models.save_qwen(tmp_path / "encoder")
+    with loopback(
+        behave=lambda number, attempt: ("A dog runs over the lawn.", "stop") if number == 0 else None
+    ) as server:
+        job = job_for(server, text_encoder=str(tmp_path / "encoder"), text_encoder_tokens=30, kind="short")
+        summary = run_job(dataset, job)
+        assert summary.flags == {"longer_than_encoder": 3}
+        assert {row["clip_id"]: row["flags"] for row in rows_of(dataset)}["c0000"] == []
+        with pytest.raises(UsageError, match=r"caption\.text_encoder is .*nobody': no tokenizer there"):
+            job_for(server, text_encoder=str(tmp_path / "nobody"))
 
 
 def test_shuffled_captions_are_refused_and_stored_as_rejected(tmp_path):
