@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
@@ -127,6 +127,8 @@ class Identity:
     """Changes whenever its answers may: hash of weights, commit, or what a server reports."""
     kinds: frozenset[str]
     """The kinds of captions that it can write."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of its own that its answers depend on."""
     decode: Decode = Decode()
     """How it is asked unless it is told otherwise."""
     follows_prompt: bool = True

@@ -44,6 +44,8 @@ class CaptionConfig:
     """Captions in another language are rejected; none accepts all."""
     scorer: str | None = None
     """What compares captions with clips for the alignment gate: the captioner itself if it can, or another, by name."""
+    gate: bool = True
+    """Whether captions are compared with clips, where something can."""
     text_encoder: str | None = None
     """Tokenizer of the text encoder that will read the captions, a folder or a name on the hub, to flag long ones."""
     text_encoder_tokens: int = 77
@@ -108,12 +110,17 @@ def resolve(config: CaptionConfig) -> CaptionJob:
         prompt = PROMPTS[config.kind] if config.prompt is None else Prompt("own", config.prompt)
     if config.text_encoder is not None:
         load_tokenizer(config.text_encoder)  # a wrong name is found now, not after the first batch
-    scorer = config.scorer
-    if scorer is None and config.captioner.startswith("coca:"):
-        scorer = config.captioner
-    if scorer is not None:
-        compares = identify(scorer, config.makers)
-    made_by = (identity.id, identity.revision, config.kind, asdict(prompt), decode, config.max_attempts)
+    scorer = config.scorer or (config.captioner if config.captioner.startswith("coca:") else None)
+    compares = identify(scorer, config.makers) if scorer and config.gate else None
+    made_by = (
+        identity.id,
+        identity.revision,
+        identity.settings,
+        config.kind,
+        asdict(prompt),
+        decode,
+        config.max_attempts,
+    )
     looked_at = config.frames if identity.looks else None
     key = fingerprint("caption", CAPTION_VERSION, HYGIENE_VERSION, *made_by, looked_at, config.language)
     return CaptionJob(
@@ -121,8 +128,8 @@ def resolve(config: CaptionConfig) -> CaptionJob:
         identity=identity,
         prompt=prompt,
         decode=decode,
-        scorer=scorer,
-        scorer_id=f"{compares.id} {compares.revision}" if scorer is not None else None,
+        scorer=scorer if compares else None,
+        scorer_id=f"{compares.id} {compares.revision}" if compares else None,
         fingerprint=key,
     )
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
-from fractions import Fraction
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow.compute as pc
@@ -18,6 +17,7 @@ from captioner.caption_job import CaptionJob, caption_id, row_fingerprint
 from captioner.clip_frames import ClipSource
 from captioner.drawn_truth import DrawnTruth
 from captioner.duplicates import DuplicateWatch, allowed_copies
+from captioner.kept_clips import kept_clips
 from curate.errors import UsageError
 from curate.tables import Dataset
 
@@ -25,7 +25,6 @@ REDO = ("failed", "rejected", "ok")
 """States of stored captions that can be asked for again although they are up to date."""
 
 _PARTS = 8  # of the dataset, that each batch is taken from
-_CLIP_COLUMNS = ("clip_id", "video_id", "start_pts", "end_pts", "num_frames", "time_base_num", "time_base_den")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +74,7 @@ def plan_captions(
     unknown = set(redo) - set(REDO)
     if unknown:
         raise UsageError(f"redo {', '.join(sorted(unknown))}: no such state; states: {', '.join(REDO)}")
-    clips = _kept_clips(dataset, job)
+    clips = _clips_with_context(dataset, job)
     clips = clips if only is None else [clip for clip in clips if clip.clip_id in only]
     kind, captioner = job.config.kind, job.identity.id
     columns = ["caption_id", "clip_id", "captioner", "status", "fingerprint", "text"]
@@ -109,36 +108,10 @@ def _state_of(clip: ClipSource, row: Mapping[str, Any] | None, job: CaptionJob) 
     return row["status"] if row["fingerprint"] == row_fingerprint(job, clip) else "out_of_date"
 
 
-def _kept_clips(dataset: Dataset, job: CaptionJob) -> list[ClipSource]:
-    """Kept clips in the order of their videos, with the context that the captioner reads."""
-    dataset.require()
-    if dataset.version("decisions") is None:
-        raise UsageError(f"{dataset.uri}: no clip is decided yet; run `reelwright decide {dataset.uri}` first")
-    kept = dataset.read("decisions", ["clip_id"], where=pc.field("state") == "kept")
-    if not kept.num_rows:
-        raise UsageError(
-            f"{dataset.uri}: no clip is kept; `reelwright stats {dataset.uri}` shows what filters them out"
-        )
-    clips = dataset.read("clips", [*_CLIP_COLUMNS, "camera_motion", "start_s", "end_s"])
-    clips = clips.filter(pc.is_in(clips["clip_id"], kept["clip_id"].combine_chunks()))
-    clips = clips.sort_by([("video_id", "ascending"), ("start_pts", "ascending"), ("end_pts", "ascending")])
-    videos = {row["video_id"]: row for row in dataset.read("videos", ["video_id", "uri", "previews_path"]).to_pylist()}
+def _clips_with_context(dataset: Dataset, job: CaptionJob) -> list[ClipSource]:
+    clips = list(kept_clips(dataset, ("camera_motion", "start_s", "end_s")))
     contexts = _Contexts(dataset, job)
-    return [
-        ClipSource(
-            clip_id=row["clip_id"],
-            video_id=row["video_id"],
-            uri=videos[row["video_id"]]["uri"],
-            previews_path=videos[row["video_id"]]["previews_path"],
-            start_pts=row["start_pts"],
-            end_pts=row["end_pts"],
-            time_base=Fraction(row["time_base_num"], row["time_base_den"]),
-            num_frames=row["num_frames"],
-            context=contexts.of(row, videos[row["video_id"]]["uri"]),
-        )
-        for row in clips.to_pylist()
-        if row["video_id"] in videos
-    ]
+    return [replace(clip.source, context=contexts.of(clip.row, clip.source.uri)) for clip in clips]
 
 
 class _Contexts:

@@ -96,7 +96,7 @@ def find_rates(clips: Sequence[ClipSource], job: CaptionJob, root: str, config: 
     if not pilot:
         return None
     try:
-        opened(job.config.captioner, job.config.makers)
+        opened(job.config.captioner, job.config.makers, job.identity)
         began = time.monotonic()
         rows = caption_batch(pilot, job=job, root=root).rows
         seconds = time.monotonic() - began

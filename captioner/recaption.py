@@ -18,7 +18,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from captioner.answers import Checked, ask_again, check_answer
-from captioner.base import Captioner, CaptionRequest, CaptionResult, Clip, by_clip
+from captioner.base import Captioner, CaptionRequest, CaptionResult, Clip, Identity, by_clip
 from captioner.caption_job import CaptionConfig, CaptionJob, caption_id, row_fingerprint
 from captioner.clip_frames import ClipSource, load_clip, without_frames
 from captioner.gate import Alignment, measure
@@ -47,7 +47,7 @@ class BatchDone:
 def caption_batch(batch: Sequence[ClipSource], *, job: CaptionJob, root: str) -> BatchDone:
     """Caption clips. Each ends as one row: ok, rejected with reasons, or failed with an error."""
     clips, rows = _load(batch, root, job)
-    asked = _ask_until_accepted(opened(job.config.captioner, job.config.makers), clips, job)
+    asked = _ask_until_accepted(opened(job.config.captioner, job.config.makers, job.identity), clips, job)
     accepted = [entry for entry in asked if entry.checked is not None and not entry.checked.reasons]
     alignment = _align(accepted, job)
     videos = {source.clip_id: source for source in batch}
@@ -60,12 +60,12 @@ def caption_batch(batch: Sequence[ClipSource], *, job: CaptionJob, root: str) ->
     )
 
 
-def opened(spec: str, makers: MakersConfig) -> Captioner:
+def opened(spec: str, makers: MakersConfig, identity: Identity | None = None) -> Captioner:
     """A captioner that stays loaded in this process until `close_all`."""
     key = fingerprint(spec, makers)
     with _opening:
         if key not in _captioners:
-            _captioners[key] = open_captioner(spec, makers)
+            _captioners[key] = open_captioner(spec, makers, identity)
         return _captioners[key]
 
 

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import pyarrow.compute as pc
 
 from captioner.base import Clip, FramePolicy
 from captioner.clip_frames import ClipSource, load_clip
 from captioner.frames import FrameConfig, fit_frames
+from captioner.kept_clips import kept_clips
 from captioner.training_data import Example
 from curate.blend import best_captions
 from curate.config import fingerprint
@@ -26,40 +25,11 @@ from curate.schema import CAPTION_KINDS
 from curate.tables import Dataset
 
 _CAPTION_COLUMNS = ["clip_id", "kind", "captioner", "status", "text", "alignment_margin", "created"]
-_CLIP_COLUMNS = ["clip_id", "video_id", "start_pts", "end_pts", "time_base_num", "time_base_den", "num_frames"]
-
-
-def kept_clips(dataset: Dataset) -> dict[str, tuple[ClipSource, str]]:
-    """Kept clips by id, in the order of their videos, each with its side: train or val."""
-    dataset.require()
-    if dataset.version("decisions") is None:
-        raise UsageError(f"{dataset.uri}: no clip is decided yet; run `reelwright decide {dataset.uri}` first")
-    decisions = dataset.read("decisions", ["clip_id", "split"], where=pc.field("state") == "kept").to_pylist()
-    sides = {row["clip_id"]: row["split"] or "train" for row in decisions}
-    videos = {row["video_id"]: row for row in dataset.read("videos", ["video_id", "uri", "previews_path"]).to_pylist()}
-    rows = [row for row in dataset.read("clips", _CLIP_COLUMNS).to_pylist() if row["clip_id"] in sides]
-    rows.sort(key=lambda row: (row["video_id"], row["start_pts"], row["end_pts"]))
-    return {
-        row["clip_id"]: (
-            ClipSource(
-                clip_id=row["clip_id"],
-                video_id=row["video_id"],
-                uri=videos[row["video_id"]]["uri"],
-                previews_path=videos[row["video_id"]]["previews_path"],
-                start_pts=row["start_pts"],
-                end_pts=row["end_pts"],
-                time_base=Fraction(row["time_base_num"], row["time_base_den"]),
-                num_frames=row["num_frames"],
-            ),
-            sides[row["clip_id"]],
-        )
-        for row in rows
-    }
 
 
 def load_clips(dataset: Dataset, count: int, *, policy: FramePolicy | None = None) -> list[Clip]:
     """Kept clips to examine a captioner on: spread evenly over the dataset, those that cannot be read left out."""
-    sources = [source for source, _ in kept_clips(dataset).values()]
+    sources = [clip.source for clip in kept_clips(dataset)]
     chosen = [sources[index * len(sources) // count] for index in range(count)] if len(sources) > count else sources
     clips = []
     for source in chosen:
@@ -86,7 +56,7 @@ class DatasetSource:
         seed: int = 0,
     ) -> None:
         self.seed = seed
-        clips = kept_clips(dataset)
+        clips = {clip.source.clip_id: clip for clip in kept_clips(dataset)}
         captions = best_captions(dataset.read("captions", _CAPTION_COLUMNS).to_pylist(), prefer=prefer)
         if prefer:
             self._check_names(dataset, prefer)
@@ -96,11 +66,11 @@ class DatasetSource:
                 f"{dataset.uri}: no kept clip has an accepted caption; make some with `reelwright caption`"
             )
         self.fingerprint = fingerprint(captions, frames, policy, seed)
-        sources = [clips[clip_id][0] for clip_id in captions]
+        sources = [clips[clip_id].source for clip_id in captions]
         self._frames, readable = _pack(sources, dataset.uri, frames, policy or FramePolicy(), self.fingerprint, folder)
         self.unreadable = int((~readable).sum())
         self._captions = list(captions.values())
-        sides = np.array([clips[clip_id][1] for clip_id in captions])
+        sides = np.array([clips[clip_id].side for clip_id in captions])
         self._numbers: dict[tuple[str, bool], np.ndarray] = {}
         for kind in CAPTION_KINDS:
             has = readable & np.array([kind in texts for texts in self._captions])

@@ -25,6 +25,8 @@ from pipelines.run import Run
 
 _REFUSALS_BORNE = 0.05
 """Share of batches that the alignment gate may refuse before the job stops."""
+_SLIPS_BORNE = 3
+"""Batches that may break off at the start before the job stops."""
 
 
 @dataclass(slots=True)
@@ -123,6 +125,8 @@ def caption_dataset(
         for _, outcome in engine.run(function, plan.batches(job.batch), workers=workers_of(job)):
             if isinstance(outcome, Raised):
                 slips.append(outcome.message)
+                if summary.batches == 0 and len(slips) >= _SLIPS_BORNE:
+                    break  # nothing works: the rest would break off as well
                 continue
             summary.add(outcome, commit_batch(dataset, job, plan, outcome.rows, run_id=run_id))
             summary.seconds = time.monotonic() - began

@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from captioner.caption_job import CaptionConfig, CaptionJob, resolve
 from captioner.caption_plan import plan_captions
 from captioner.distill import Agreement, agreement, choose_share
+from captioner.kept_clips import kept_clips
 from captioner.training_config import StageConfig, TrainingConfig, frames_of
 from curate.errors import CaptionerError, UsageError
 from curate.tables import Dataset
@@ -124,9 +125,7 @@ def distillation_stages(training: TrainingConfig, kinds: Collection[str]) -> Tra
 
 def _choose(dataset: Dataset, config: DistillConfig) -> tuple[frozenset[str], frozenset[str]]:
     """Clips to learn from, and other clips to compare on."""
-    from captioner.training_clips import kept_clips
-
-    sides = {clip_id: side for clip_id, (_, side) in kept_clips(dataset).items()}
+    sides = {clip.source.clip_id: clip.side for clip in kept_clips(dataset)}
     lessons = choose_share([clip for clip, side in sides.items() if side != "val"], config.share, seed=config.seed)
     others = sorted(sides.keys() - set(lessons), key=lambda clip: sides[clip] != "val")
     if len(lessons) < 2 or len(others) < 2:

@@ -35,6 +35,7 @@ def identify(spec: str, config: OpenAIConfig) -> Identity:
     return Identity(
         id=f"openai:{model}",
         revision=revision,
+        settings={"send": config.send, "extra": config.extra},
         kinds=frozenset({"short", "medium", "descriptive", "structured"}),
         decode=Decode(repetition_penalty=1.0, max_new_tokens=512),
     )

@@ -46,14 +46,14 @@ class WordScorer:
 def _nothing_stays_open(monkeypatch):
     opened = recaption.opened
     monkeypatch.setattr(
-        recaption, "opened", lambda spec, makers: WordScorer() if spec == "words" else opened(spec, makers)
+        recaption, "opened", lambda spec, *rest: WordScorer() if spec == "words" else opened(spec, *rest)
     )
     yield
     close_all()
 
 
 def job_for(server, *, scorer=None, **settings):
-    config = CaptionConfig(captioner=f"openai:{server.url}#tiny-vlm", makers=MAKERS, **{"batch": 64, **settings})
+    config = CaptionConfig(captioner=f"openai:{server.url}#tiny-vlm", **{"batch": 64, "makers": MAKERS, **settings})
     return replace(resolve(config), scorer=scorer, scorer_id=scorer)
 
 
@@ -121,6 +121,8 @@ def test_only_what_is_missing_failed_or_out_of_date_is_done_again(tmp_path):
             {"language": None},
         ):
             assert plan_captions(dataset, job_for(server, **change)).counts == {"out_of_date": 40}
+        shown = build(MakersConfig, {"openai": {"send": "video"}})
+        assert plan_captions(dataset, job_for(server, makers=shown)).counts == {"out_of_date": 40}
         assert plan_captions(dataset, job_for(server, batch=7)).counts == {"done": 40}  # no caption depends on it
         assert plan_captions(dataset, job, redo=("ok",), limit=3).todo[2].clip_id == "c0002"
 
