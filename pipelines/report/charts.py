@@ -90,7 +90,7 @@ def histogram(
     `bins` maps a CSS class to one value per bin, stacked in order. `curves` maps the side of a limit to what would be
     kept at other values of it; they are drawn below on the same axis.
     """
-    height = 190 if curves else 130
+    height = 194 if curves else 130
     top, base = 18.0, 104.0
     num_bins = len(next(iter(bins.values())))
     edges = axis.edges(num_bins)
@@ -112,7 +112,7 @@ def histogram(
             parts.append(f"<g><title>{escape(f'{texts[0]}: ' + ', '.join(texts[1:]) + f' {unit}')}</title>")
             parts += [*rects, "</g>"]
     parts.append(_line(axis.start, base, axis.end, base, "axis"))
-    bottom = 168.0 if curves else base
+    bottom = 172.0 if curves else base
     parts += [_line(axis.at(each.value), top - 4, axis.at(each.value), bottom, "limit") for each in limits]
     if curves:
         parts += _yield_curves(axis, curves, curve_unit)
@@ -171,7 +171,7 @@ def thinned(points: Sequence[Point], most: int = 240) -> list[Point]:
 
 
 def _yield_curves(axis: Axis, curves: Mapping[str, Sequence[Point]], unit: str) -> list[str]:
-    top, base = 126.0, 168.0
+    top, base = 130.0, 172.0
     most = max((y for points in curves.values() for _, y in points), default=0) or 1
     parts = [_text(axis.start, top - 7, f"kept at other limits, up to {number(most)} {unit}", "start")]
     for side, points in curves.items():

@@ -25,6 +25,7 @@ def render(template: str, facts: Mapping[str, Any]) -> str:
     )
     environment.filters |= {"number": number, "duration": duration, "share": share, "cut": cut, "quoted": shlex.quote}
     environment.filters |= {"file_name": file_name, "score_title": score_title, "without": without}
+    environment.filters["folder"] = lambda uri: uri[: -len(file_name(uri))]
     environment.filters["pair"] = lambda value: (value, value)
     environment.globals["asset"] = lambda name: (_TEMPLATES / name).read_text(encoding="utf-8")
     return environment.get_template(template).render(facts)

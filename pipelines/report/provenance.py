@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from curate.tables import Dataset
 from pipelines.report.clip_facts import dicts
+from pipelines.report.page import duration
 
 if TYPE_CHECKING:
     import duckdb
@@ -85,11 +86,11 @@ def table_versions(db: duckdb.DuckDBPyConnection, dataset: Dataset) -> list[dict
 
 
 def _said(counted: dict[str, Any]) -> str:
-    """What a stage did, in words: whatever it counted, but nothing that did not occur."""
+    """What a stage did, and in which time: whatever it counted, but nothing that did not occur."""
     parts = []
     for name, value in counted.items():
         if isinstance(value, dict):
             parts += [f"{key.replace('_', ' ')} {each}" for key, each in value.items() if each]
         elif value and name not in ("total", "seconds"):
             parts.append(f"{value} {name.replace('_', ' ')}")
-    return ", ".join(parts) or "nothing to do"
+    return f"{', '.join(parts) or 'nothing to do'}, in {duration(counted.get('seconds'))}"
