@@ -125,7 +125,7 @@ def test_missing_previews_cost_their_pictures_and_nothing_else(drawn_footage, tm
     next((tmp_path / "data/payload/previews").rglob("*.parquet")).unlink()
     page = dataset_page(Dataset(tmp_path / "data"), ReportConfig(), now=NOW)
     assert "The previews of 1 video are missing or damaged" in page
-    assert "checks do not hold" in page  # and it says so
+    assert "1 row breaks a rule" in page
     assert page.count("data:image/webp") > 0
 
 
