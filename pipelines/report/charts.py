@@ -125,23 +125,20 @@ def lines(
     series: Mapping[str, Sequence[Point]],
     *,
     label: str,
-    x_label: str = "step",
-    log_y: bool = False,
     classes: Mapping[str, str] | None = None,
     from_zero: bool = False,
 ) -> Markup:
-    """Lines over a common axis, each named at its end in the legend; `classes` maps a name to its CSS class."""
+    """Lines over training steps; `classes` maps names to CSS classes. Empty where there are no values."""
     series = {name: [point for point in points if math.isfinite(point[1])] for name, points in series.items()}
     series = {name: thinned(points) for name, points in series.items() if points}
     if not series:
         return Markup("")
     xs = [x for points in series.values() for x, _ in points]
     ys = [y for points in series.values() for _, y in points]
-    log_y = log_y and min(ys) > 0
-    low = 0.0 if from_zero and not log_y else min(ys)
+    low = min(0.0, min(ys)) if from_zero else min(ys)
     high = max(ys) if max(ys) > low else low + (abs(low) or 1.0)
     x_axis = Axis(min(xs), max(xs) if max(xs) > min(xs) else min(xs) + 1, start=_LINES_LEFT)
-    y_axis = Axis(low, high, log=log_y, start=166, end=12)
+    y_axis = Axis(low, high, start=166, end=12)
     parts = []
     for tick in y_axis.ticks(5):
         parts.append(_line(x_axis.start, y_axis.at(tick), x_axis.end, y_axis.at(tick), "grid"))
@@ -157,7 +154,7 @@ def lines(
         else:
             parts.append(f'<polyline class="curve {css}" points="{path}">{title}</polyline>')
     parts += _ticks(x_axis, 166.0, whole=True)
-    parts.append(_text(x_axis.end, 200, x_label, "end"))
+    parts.append(_text(x_axis.end, 200, "step", "end"))
     return _svg(204, label, parts)
 
 

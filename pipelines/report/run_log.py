@@ -14,10 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pipelines.report.charts import Point
+
 LOGS = ("train.jsonl", "training/log.jsonl")
 
 Record = dict[str, Any]
-Point = tuple[float, float]
 
 
 def log_path(run: Path) -> Path | None:

@@ -14,9 +14,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from pipelines.report.charts import lines, thinned
+from pipelines.report.charts import Point, lines, thinned
 from pipelines.report.page import duration, number, render
-from pipelines.report.run_log import Point, Record, log_path, number_names, points, rates, read_parts
+from pipelines.report.run_log import Record, log_path, number_names, points, rates, read_parts
 
 _MEDIA = {
     ".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp", ".gif": "image/gif",
@@ -130,11 +130,8 @@ def _by_noise_level(parts: Mapping[str, list[Record]]) -> list[Chart]:
 
 def _speed(parts: Mapping[str, list[Record]]) -> list[Chart]:
     steps = parts.get("step", [])
-    waits = [
-        (step, 100 * wait / seconds)
-        for (step, wait), (_, seconds) in zip(points(steps, "data_wait_s"), points(steps, "seconds"), strict=False)
-        if seconds > 0
-    ]
+    seconds = dict(points(steps, "seconds"))
+    waits = [(step, 100 * wait / seconds[step]) for step, wait in points(steps, "data_wait_s") if seconds.get(step)]
     unused = [(step, 100 * waste) for step, waste in points(steps, "waste")]
     charts = [
         _chart("Tokens per second", {"tokens/s": rates(steps, "tokens")}, from_zero=True),
@@ -143,7 +140,7 @@ def _speed(parts: Mapping[str, list[Record]]) -> list[Chart]:
         _chart("Unused places in packs, %", {"unused": unused}, from_zero=True),
     ]
     staged = {
-        part: [(step, step / seconds) for step, seconds in points(records, "seconds") if seconds > 0]
+        part: [(step, step / taken) for step, taken in points(records, "seconds") if taken > 0]
         for part, records in _stages(parts).items()
     }
     charts.append(_chart("Steps per second", staged, from_zero=True))
