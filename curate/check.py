@@ -68,6 +68,12 @@ _RULES: dict[str, str] = {
     "a video is on one side of the split": """
         select video_id, 'has clips for training and for validation' from decisions
         group by video_id having count(distinct split) > 1""",
+    "a caption has a text, or says why not": """
+        select caption_id, 'status ' || status || ' without what it needs' from captions
+        where status not in ('ok', 'rejected', 'failed')
+              or (status = 'ok' and (coalesce(text, '') = '' or len(reasons) > 0))
+              or (status = 'rejected' and coalesce(len(reasons), 0) = 0)
+              or (status = 'failed' and (error_kind is null or error is null))""",
 }
 
 

@@ -23,7 +23,8 @@ def explain(dataset: Dataset, name: str, config: DecideConfig | None = None) -> 
     """What the tables say about an id (or the beginning of one), a uri, or the end of a path.
 
     Returns `kind` and `rows`: the row itself and those that it belongs to, from source to clip; for a clip also
-    `rules`, every rule with the score that it met. Raises UsageError when nothing or several things have that name.
+    `rules`, every rule with the score that it met, and its `captions`. Raises UsageError when nothing or several things
+    have that name.
     """
     with connect(dataset.require()) as db:
         kind, key = _find(db, name)
@@ -49,6 +50,7 @@ def explain(dataset: Dataset, name: str, config: DecideConfig | None = None) -> 
             "kind": kind,
             "rows": {name: row for name, row in rows.items() if row},
             "rules": _rules(db, key, config or DecideConfig()),
+            "captions": _captions(db, key),
         }
 
 
@@ -90,6 +92,16 @@ def _rules(db: duckdb.DuckDBPyConnection, clip_id: str, config: DecideConfig) ->
         {"rule": name, "score": value, "min": config.rules[name].min, "max": config.rules[name].max}
         for name, value in zip(names, values, strict=False)
     ]
+
+
+def _captions(db: duckdb.DuckDBPyConnection, clip_id: str) -> list[dict[str, Any]]:
+    return _dicts(
+        db.sql(
+            """select kind, captioner, status, text, reasons, error from captions where clip_id = $id
+               order by kind, captioner""",
+            params={"id": clip_id},
+        )
+    )
 
 
 def _dicts(relation: duckdb.DuckDBPyRelation) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ _HIDDEN = {"fingerprint", "run_id"}
 
 
 def print_explained(found: dict[str, Any]) -> None:
-    """Print rows from the source down, then what the thing consists of, or the rules that it met."""
+    """Print rows from the source down, then what it consists of, or its captions and the rules that it met."""
     for name, row in found["rows"].items():
         print(name)
         width = max(len(key) for key in row)
@@ -23,6 +23,10 @@ def print_explained(found: dict[str, Any]) -> None:
         )
     for clip in found.get("clips", []):
         print(f"clip {clip['clip_id']}: {clip['state']}" + (f" ({clip['reason']})" if clip["reason"] else ""))
+    for caption in found.get("captions", []):
+        why = ", ".join(caption["reasons"] or []) or caption["error"]
+        state = caption["status"] + (f" ({why})" if why else "")
+        print(f"{caption['kind']} caption by {caption['captioner']}: {state}\n  {_text(caption['text'])}")
     if "rules" in found:
         print("rules")
         for rule in found["rules"]:

@@ -49,7 +49,7 @@ def test_real_footage_is_captioned_by_every_kind_of_captioner(tmp_path):
     assert all(row["reasons"] for row in rows if row["status"] == "rejected")
 
 
-def test_drawn_footage_is_captioned_with_its_truth(drawn_footage, tmp_path):
+def test_drawn_footage_is_captioned_with_its_truth(drawn_footage, tmp_path, capsys):
     usable = [drawn_footage / name for name in ("trailer.mp4", "archive/square.mov")]
     assert run("curate", *usable, "--out", tmp_path / "dataset", "--local") == 0
     dataset = Dataset(tmp_path / "dataset")
@@ -59,6 +59,14 @@ def test_drawn_footage_is_captioned_with_its_truth(drawn_footage, tmp_path):
     assert rows
     assert {row["status"] for row in rows} == {"ok"}
     assert all(row["text"].endswith(".") and row["num_words"] > 15 for row in rows)
+    assert run("check", dataset.uri) == 0
+    capsys.readouterr()
+    assert run("explain", dataset.uri, rows[0]["clip_id"]) == 0
+    assert f"descriptive caption by template: ok\n  {rows[0]['text']}\n" in capsys.readouterr().out
+    rejected = {**rows[0], "status": "rejected", "reasons": []}
+    dataset.replace_rows("captions", [rejected["caption_id"]], [rejected])
+    assert run("check", dataset.uri) == 1
+    assert "a caption has a text, or says why not" in capsys.readouterr().out
 
 
 def test_frames_can_be_decoded_from_the_video_itself(drawn_footage, tmp_path):
