@@ -1,9 +1,9 @@
 """The codec table: what the trained codec keeps of a video beside the linear one of equal latent size, and its cost.
 
-python benchmarks/codec.py --runs runs/codecs                     train what is missing there, then print the table
-python benchmarks/codec.py --runs runs/codecs --only 4x8x8z16 --steps 300
-python benchmarks/codec.py --runs runs/codecs --sheet docs/images/codec.png     and a sheet: original, linear, trained
-python benchmarks/codec.py --runs runs/codecs --media             the same on real footage (REELWRIGHT_MEDIA)
+python -m benchmarks.codec --runs runs/codecs                     train what is missing there, then print the table
+python -m benchmarks.codec --runs runs/codecs --only 4x8x8z16 --steps 300
+python -m benchmarks.codec --runs runs/codecs --sheet docs/images/codec.png     and a sheet: original, linear, trained
+python -m benchmarks.codec --runs runs/codecs --media             the same on real footage (REELWRIGHT_MEDIA)
 
 Drawn footage of the tiny world, mixed sizes and lengths; it is measured on combinations of shape, colour and motion
 that were never trained on. Times are CPU time of one thread.
