@@ -140,7 +140,7 @@ def title(rng: np.random.Generator, pictures: Pictures, fps: int) -> tuple[int, 
     length = max(1, round(rng.choice([0.0, 0.3]) * fps))
     height, width = pictures[0].shape[:2]
     layer = np.zeros((height, width, 3), np.uint8)
-    scale = width / rng.choice([160, 240, 400])
+    scale = width / rng.choice([240, 320, 480])
     for line in range(int(rng.integers(1, 4))):
         words = " ".join(str(rng.choice(["REEL", "NEWS", "Anna Berg", "today", "3 days later"])) for _ in range(2))
         at = (round(0.08 * width), round((0.55 + 0.15 * line) * height))

@@ -24,7 +24,7 @@ from curate.counter_random import generator
 from curate.video import open_video, to_rgb
 from curate.video_write import Encoding, write_video
 
-GOLD_VERSION = 2
+GOLD_VERSION = 3
 SIZES = ((640, 360), (480, 270), (426, 240), (480, 480), (272, 480), (854, 480))
 RATES = (24, 25, 30, 30, 15, 50, 60)
 ENCODINGS = (
@@ -34,10 +34,11 @@ ENCODINGS = (
     Encoding(codec="mpeg4", options={"qmin": "6", "qmax": "12"}),
 )
 JOIN_WEIGHTS = {"cut": 40, "jump": 6, "dissolve": 20, "blur_dissolve": 3, "fade_black": 8, "fade_white": 3}
-JOIN_WEIGHTS |= {"wipe": 12, "iris": 4, "push": 4}
+JOIN_WEIGHTS |= {"wipe": 12, "iris": 4, "push": 2}
 DECOY_WEIGHTS = {"none": 10, "flash": 4, "exposure": 2, "title": 2, "passing": 2, "whip": 2}
 VARIABLE_RATE_SHARE = 1 / 6
 SAME_CLIP_SHARE = 0.2
+VISIBLE_CHANGE = 10.0  # mean difference of adjacent frames, 0 to 255
 NEAR_DUPLICATES = ("keyboard_rot", "traffic_camera", "press_")
 
 
@@ -134,6 +135,8 @@ def compose(
         kind = _draw(rng, JOIN_WEIGHTS)
         stays_with_clip = kind == "jump" or (kind == "cut" and rng.random() < SAME_CLIP_SHARE)
         following = draw_shot(rng, clips, fps, size, after=shot if stays_with_clip else None)
+        if cv2.norm(shot.frames[-1], following.frames[0], cv2.NORM_L1) < VISIBLE_CHANGE * shot.frames[-1].size:
+            continue  # a cut that nobody could see, between equal pictures
         longest = max(2, int(0.45 * min(len(shot.frames), len(following.frames))))
         join = JOINS.get(kind)
         length = 0 if join is None else int(np.clip(round(join.length_s(rng) * fps), join.min_frames, longest))
@@ -145,7 +148,7 @@ def compose(
         start = len(frames)
         if join is not None:
             frames += join.render(rng, shot.frames[body:], following.frames[:length])
-        scored_as = {"jump": "jump", "blur_dissolve": "dissolve", "push": "wipe"}.get(kind, kind)
+        scored_as = {"blur_dissolve": "dissolve"}.get(kind, kind)
         boundaries.append(Marked(scored_as, (start + len(frames)) // 2, start, len(frames)))
         taken = [(k, a - length, b - length) for k, a, b in following.decoys if a >= length]
         shot = Shot(following.frames[length:], taken, following.clip_index, following.clip_frame)

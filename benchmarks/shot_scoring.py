@@ -29,7 +29,7 @@ class Marked:
     @property
     def reach(self) -> tuple[int, int]:
         """First and last frame at which a prediction hits."""
-        if self.kind == "cut":
+        if self.start == self.end:
             return self.frame - self.tolerance, self.frame + self.tolerance
         return self.start - GRADUAL_SLACK_FRAMES, self.end + GRADUAL_SLACK_FRAMES
 
@@ -108,7 +108,7 @@ def score(found: Sequence[Found], marks: Marks) -> tuple[Score, Errors]:
     partner = match([f.frame for f in found], marks.boundaries)
     matched = {boundary for boundary in partner if boundary is not None}
     missed = tuple(b for i, b in enumerate(marks.boundaries) if b.required and i not in matched)
-    inside = [marks.boundaries[i].reach for i in matched if marks.boundaries[i].kind != "cut"]
+    inside = [marks.boundaries[i].reach for i in matched if marks.boundaries[i].start < marks.boundaries[i].end]
     alarms = tuple(
         f
         for f, hit in zip(found, partner, strict=True)
@@ -165,6 +165,6 @@ def _score_clips(found: Sequence[Found], marks: Marks, result: Score, min_clip_s
 
 
 def _lies_in(boundary: Marked, start: int, end: int) -> bool:
-    if boundary.kind == "cut":
+    if boundary.start == boundary.end:
         return start < boundary.frame < end
     return boundary.start < end and boundary.end > start

@@ -24,7 +24,7 @@ RETURN_S = 0.17
 REACH_S = 2 * SCALES_S[-1] + 0.1
 """How far, in time, the evidence of a frame looks to either side."""
 
-FAINT_JUMP, FAINT_CHANGE = 2.0, 6.0
+FAINT_JUMP, FAINT_CHANGE = 1.5, 4.0
 """Differences below these are no candidates for anything, and what else is known about them is left out (null)."""
 
 STEP = {

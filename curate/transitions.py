@@ -66,6 +66,7 @@ WEIGHTS = {
 """Log odds per unit of each of `gradual_features`."""
 
 _AROUND_S = 0.07  # and at least two frames: within that a cut has no rival
+_USUAL_RELIEF, _LEAST_CONTRAST = 35.0, 0.3
 _STEEPNESS = 6.0  # log odds from nothing to the threshold
 
 
@@ -73,13 +74,21 @@ def cut_strength(columns: Columns, seconds: np.ndarray, k: Thresholds) -> tuple[
     """Strength of a cut before each frame, and whether a flash begins there instead."""
     jump = np.nan_to_num(columns["jump"])
     ratio = (jump + 0.5) / (_largest_around(jump, seconds) + 0.5)
-    change = np.minimum(jump * np.sqrt(ratio) / k.jump, ratio / k.ratio)
+    jump_needed = k.jump * contrast_around(columns, seconds, 0.1)
+    change = np.minimum(jump * np.sqrt(ratio) / jump_needed, ratio / k.ratio)
     step = np.nan_to_num(columns["step"]) + 1
     returns, was_before = np.nan_to_num(columns["returns"]) / step, np.nan_to_num(columns["was_before"]) / step
     changed = (1 - np.nan_to_num(columns["kept"], nan=1.0)) / (1 - k.kept)
     strength = np.minimum.reduce([change, changed, returns / k.stays, was_before / k.stays])
-    is_flash = (jump >= k.jump) & (returns < 0.5 * k.stays) & (was_before >= k.stays)
+    is_flash = (jump >= jump_needed) & (returns < 0.5 * k.stays) & (was_before >= k.stays)
     return np.maximum(strength, 0), is_flash
+
+
+def contrast_around(columns: Columns, seconds: np.ndarray, reach_s: float) -> np.ndarray:
+    """Contrast of the pictures on both sides, 1 for what is usual: in the dark and in fog, less change is enough."""
+    relief = np.nan_to_num(columns["relief"])
+    sides = np.maximum(relief[at(seconds, seconds - reach_s)], relief[at(seconds, seconds + reach_s)])
+    return np.clip(sides / _USUAL_RELIEF, _LEAST_CONTRAST, 1)
 
 
 def gradual_features(columns: Columns, seconds: np.ndarray, scale_s: float) -> dict[str, np.ndarray]:
@@ -112,14 +121,15 @@ def gradual_features(columns: Columns, seconds: np.ndarray, scale_s: float) -> d
 def gradual_strength(columns: Columns, seconds: np.ndarray, scale_s: float, k: Thresholds) -> dict[str, np.ndarray]:
     """Strength of a dissolve and of a wipe whose middle is each frame and whose length is about twice the scale."""
     features = gradual_features(columns, seconds, scale_s)
-    enough = np.nan_to_num(columns[gradual_column("apart", scale_s)]) / k.apart
+    needed = k.apart * contrast_around(columns, seconds, scale_s)
+    enough = np.nan_to_num(columns[gradual_column("apart", scale_s)]) / needed
     still = (1 - features["travel"]) / (1 - k.travel)
     stays = features["lasting"] / k.lasting
     strengths = {}
     for kind, weights in WEIGHTS.items():
         log_odds = weights["bias"] + sum(w * features[name] for name, w in weights.items() if name != "bias")
         likely = 1 + np.nan_to_num(log_odds, nan=-_STEEPNESS) / _STEEPNESS
-        strengths[kind] = np.maximum(np.minimum.reduce([likely, enough, still, stays]), 0)
+        strengths[kind] = np.maximum(np.minimum.reduce([likely, enough, still, *([stays] if kind == "wipe" else [])]), 0)
     return strengths
 
 
