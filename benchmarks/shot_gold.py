@@ -21,6 +21,8 @@ import numpy as np
 from benchmarks.shot_effects import DECOYS, JOINS, camera_path, dress, through_camera
 from benchmarks.shot_scoring import Marked, Marks
 from curate.counter_random import generator
+from curate.drawn.film import film_truth, render_film
+from curate.drawn.sample_film import sample_film
 from curate.video import open_video, to_rgb
 from curate.video_write import Encoding, write_video
 
@@ -109,6 +111,33 @@ def make_film(path: Path, clips: Sequence[Clip], seed: int, name: str, seconds: 
         rate = (len(frames) - 1) * 10 * fps / float(times[-1] - times[0])
         marks = Marks(len(frames), rate, tuple(boundaries), (), decoys)
         notes.write_text(json.dumps(asdict(marks)))
+    return marks_from_json(notes)
+
+
+def make_drawn_film(path: Path, seed: int, name: str, seconds: float = 30.0) -> Marks:
+    """Draw and encode one film of the drawn world, unless it is already there, and return its marks."""
+    notes = path.with_suffix(".json")
+    if not notes.exists():
+        rng = generator(seed, "drawn film", name, GOLD_VERSION)
+        fps = int(rng.choice(RATES))
+        width, height = SIZES[rng.integers(len(SIZES))]
+        defects = ("flash", "exposure", "whip", "subtitle", "low_light", "noise")
+        film = sample_film(
+            rng,
+            width=width,
+            height=height,
+            fps=Fraction(fps),
+            seconds=seconds,
+            defects=defects,
+            seed=int(rng.integers(1 << 30)),
+        )
+        truth = film_truth(film)
+        write_video(path, render_film(film), fps=fps, encoding=ENCODINGS[rng.integers(len(ENCODINGS))])
+        boundaries = tuple(Marked(b.kind, b.frame, b.start, b.end, b.required) for b in truth.boundaries)
+        decoys: dict[str, tuple[tuple[int, int], ...]] = {}
+        for trap in truth.traps:
+            decoys[trap.why] = (*decoys.get(trap.why, ()), (trap.start - 1, trap.end + 1))
+        notes.write_text(json.dumps(asdict(Marks(truth.num_frames, fps, boundaries, (), decoys))))
     return marks_from_json(notes)
 
 

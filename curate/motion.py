@@ -40,9 +40,9 @@ class MotionExtractor:
         self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
         # Fixed scales: left to itself OpenCV changes them with the size, and is ten times slower on small frames.
         self._flow.setCoarsestScale(3)
-        self._flow.setFinestScale(2)
-        self._flow.setPatchSize(6)
-        self._flow.setPatchStride(3)
+        self._flow.setFinestScale(1)
+        self._flow.setPatchSize(8)
+        self._flow.setPatchStride(6)
         self._cell: int | None = None
         self._before: tuple[float, np.ndarray] | None = None
         self._num_frames = 0

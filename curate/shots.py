@@ -22,6 +22,9 @@ from curate.signals import seconds_of
 from curate.transitions import NEEDED, Columns, Fade, Thresholds, cut_strength, find_fades, gradual_strength
 
 
+_STILL_STRONG = 1.2  # at a longer scale; at 1 the length would often be twice what it is
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShotConfig:
     """How readily a boundary is seen, and by whom."""
@@ -110,13 +113,40 @@ def decide(
         by_kind = gradual_strength(columns, seconds, scale_s, k)
         strengths[scale_s] = sensitivity * np.maximum.reduce(list(by_kind.values()))
         for kind, strength in by_kind.items():
-            strength *= sensitivity
-            for i in _peaks(strength, seconds, scale_s):
-                start, end = at(seconds, seconds[i] + np.array([-scale_s, scale_s]))
-                found.append(Boundary(kind, int(start) + 1, max(int(start) + 1, int(end)), float(strength[i])))
-    fades = find_fades(columns, seconds, k)
+            for i in _peaks(sensitivity * strength, seconds, scale_s):
+                start, end = _window(seconds, i, scale_s)
+                found.append(Boundary(kind, start, end, float(sensitivity * strength[i])))
+    boundaries = _without_overlaps(found, find_fades(columns, seconds, k))
     flashes = [int(i) for i in np.flatnonzero(is_flash)]
-    return Shots(_without_overlaps(found, fades), flashes, seconds, strengths)
+    return Shots(_lengthened(boundaries, strengths, seconds), flashes, seconds, strengths)
+
+
+def _window(seconds: np.ndarray, index: int, scale_s: float) -> tuple[int, int]:
+    """The frames of a gradual transition around its middle, half open."""
+    first, last = at(seconds, seconds[index] + np.array([-scale_s, scale_s]))
+    return int(first) + 1, max(int(first) + 1, int(last))
+
+
+def _lengthened(
+    boundaries: list[Boundary], strengths: Mapping[float, np.ndarray], seconds: np.ndarray
+) -> list[Boundary]:
+    """Gradual transitions as long as the longest scale at which they are still strong, up to their neighbours."""
+    result: list[Boundary] = []
+    for i, boundary in enumerate(boundaries):
+        start, end = boundary.start_index, boundary.end_index
+        if boundary.kind in ("dissolve", "wipe"):
+            half_s = (seconds[end] - seconds[start]) / 2
+            for scale_s in (s for s in SCALES_S if s > 1.2 * half_s):
+                middle = start + int(np.argmax(strengths[scale_s][start : end + 1]))
+                if strengths[scale_s][middle] >= _STILL_STRONG:
+                    low, high = _window(seconds, middle, scale_s)
+                    start, end = min(start, low), max(end, high)
+            if i > 0:
+                start = min(boundary.start_index, max(start, boundaries[i - 1].end_index))
+            if i + 1 < len(boundaries):
+                end = max(boundary.end_index, min(end, boundaries[i + 1].start_index))
+        result.append(replace(boundary, start_index=start, end_index=end))
+    return result
 
 
 def _peaks(strength: np.ndarray, seconds: np.ndarray, reach_s: float) -> list[int]:

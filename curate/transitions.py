@@ -70,17 +70,23 @@ _USUAL_RELIEF, _LEAST_CONTRAST = 35.0, 0.3
 _STEEPNESS = 6.0  # log odds from nothing to the threshold
 
 
-def cut_strength(columns: Columns, seconds: np.ndarray, k: Thresholds) -> tuple[np.ndarray, np.ndarray]:
-    """Strength of a cut before each frame, and whether a flash begins there instead."""
+def jump_strength(columns: Columns, seconds: np.ndarray, k: Thresholds) -> np.ndarray:
+    """How far the change before each frame stands out, whatever it is."""
     jump = np.nan_to_num(columns["jump"])
     ratio = (jump + 0.5) / (_largest_around(jump, seconds) + 0.5)
-    jump_needed = k.jump * contrast_around(columns, seconds, 0.1)
-    change = np.minimum(jump * np.sqrt(ratio) / jump_needed, ratio / k.ratio)
+    needed = k.jump * contrast_around(columns, seconds, 0.1)
+    return np.minimum(jump * np.sqrt(ratio) / needed, ratio / k.ratio)
+
+
+def cut_strength(columns: Columns, seconds: np.ndarray, k: Thresholds) -> tuple[np.ndarray, np.ndarray]:
+    """Strength of a cut before each frame, and whether a flash begins there instead."""
+    change = jump_strength(columns, seconds, k)
     step = np.nan_to_num(columns["step"]) + 1
     returns, was_before = np.nan_to_num(columns["returns"]) / step, np.nan_to_num(columns["was_before"]) / step
     changed = (1 - np.nan_to_num(columns["kept"], nan=1.0)) / (1 - k.kept)
     strength = np.minimum.reduce([change, changed, returns / k.stays, was_before / k.stays])
-    is_flash = (jump >= jump_needed) & (returns < 0.5 * k.stays) & (was_before >= k.stays)
+    jump_needed = k.jump * contrast_around(columns, seconds, 0.1)
+    is_flash = (np.nan_to_num(columns["jump"]) >= jump_needed) & (returns < 0.5 * k.stays) & (was_before >= k.stays)
     return np.maximum(strength, 0), is_flash
 
 
@@ -129,7 +135,9 @@ def gradual_strength(columns: Columns, seconds: np.ndarray, scale_s: float, k: T
     for kind, weights in WEIGHTS.items():
         log_odds = weights["bias"] + sum(w * features[name] for name, w in weights.items() if name != "bias")
         likely = 1 + np.nan_to_num(log_odds, nan=-_STEEPNESS) / _STEEPNESS
-        strengths[kind] = np.maximum(np.minimum.reduce([likely, enough, still, *([stays] if kind == "wipe" else [])]), 0)
+        strengths[kind] = np.maximum(
+            np.minimum.reduce([likely, enough, still, *([stays] if kind == "wipe" else [])]), 0
+        )
     return strengths
 
 
@@ -146,9 +154,10 @@ def find_fades(columns: Columns, seconds: np.ndarray, k: Thresholds) -> list[Fad
     """Runs of plain pictures with the ramps on both sides."""
     relief = np.nan_to_num(columns["relief"])
     edges = np.flatnonzero(np.diff(np.r_[False, relief < k.plain, False]))
+    abrupt = jump_strength(columns, seconds, k) >= 1
     fades: list[Fade] = []
     for first, end in zip(edges[::2], edges[1::2], strict=True):
-        low, high = _ramp(relief, seconds, int(first), -1), _ramp(relief, seconds, int(end) - 1, 1)
+        low, high = (_ramp(relief, seconds, abrupt, *side) for side in ((int(first), -1), (int(end) - 1, 1)))
         inner = low > 0 and high < len(relief) - 1
         if inner and min(relief[low], relief[high]) < 2 * k.plain:
             continue  # a plain scene, in which the relief wavers
@@ -157,13 +166,18 @@ def find_fades(columns: Columns, seconds: np.ndarray, k: Thresholds) -> list[Fad
     return fades
 
 
-def _ramp(relief: np.ndarray, seconds: np.ndarray, index: int, way: int) -> int:
-    """The last frame in one direction up to which the relief keeps growing, within two seconds."""
-    start = index
-    while 0 < index < len(relief) - 1 and abs(seconds[index] - seconds[start]) < 2:
-        if relief[index + way] <= 1.008 * relief[index] + 0.1:
+def _ramp(relief: np.ndarray, seconds: np.ndarray, abrupt: np.ndarray, index: int, way: int) -> int:
+    """The last frame in one direction up to which the relief keeps growing: two seconds, or one abrupt step."""
+    start, last = index, len(relief) - 1
+    while 0 < index < last and abs(seconds[index] - seconds[start]) < 2:
+        if abrupt[index + max(way, 0)]:
+            return index + way
+        # A few frames ahead, because bars and noise make it waver.
+        ahead = [i for i in (index + way, index + 2 * way, index + 3 * way) if 0 <= i <= last]
+        best = max(ahead, key=lambda i: relief[i])
+        if relief[best] <= 1.008 * relief[index] + 0.1:
             break
-        index += way
+        index = best
     return index
 
 

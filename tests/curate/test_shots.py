@@ -7,12 +7,12 @@ from fractions import Fraction
 import cv2
 import numpy as np
 import pytest
+from pictures import frame_of, texture
 
 from curate.detectors import Detectors, parse_spec
 from curate.errors import ConfigError
 from curate.shots import ShotConfig, analyse_shots, find_boundaries
 from curate.signals import SignalExtractor
-from tests.curate.test_signals import frame_of, texture
 
 RATE = 25
 

@@ -7,28 +7,11 @@ from fractions import Fraction
 import cv2
 import numpy as np
 import pytest
+from pictures import frame_of, texture
 
-from curate.signals import FLOATS, SignalExtractor
-from curate.video import ReducedFrame, to_bgr
-
-
-def frame_of(picture: np.ndarray, pts: int) -> ReducedFrame:
-    """A reduced frame of an RGB picture with even sides."""
-    height, width = picture.shape[:2]
-    planes = cv2.cvtColor(picture, cv2.COLOR_RGB2YUV_I420).reshape(-1)
-    y, u, v = np.split(planes, [height * width, height * width * 5 // 4])
-    half = (height // 2, width // 2)
-    return ReducedFrame(pts, None, y.reshape(height, width), u.reshape(half), v.reshape(half), False, False)
-
-
-def texture(seed: int, width: int = 256, height: int = 144) -> np.ndarray:
-    """A picture with structure at several scales."""
-    rng = np.random.default_rng(seed)
-    picture = np.zeros((height, width, 3), np.float32)
-    for cells in (4, 9, 24):
-        part = rng.uniform(0, 255, (max(1, cells * height // width), cells, 3)).astype(np.float32)
-        picture += cv2.resize(part, (width, height), interpolation=cv2.INTER_CUBIC)
-    return np.clip(picture / 3, 0, 255).astype(np.uint8)
+from curate.evidence import EVIDENCE
+from curate.signals import CONTEXT_S, FLOATS, SignalExtractor
+from curate.video import to_bgr
 
 
 def measure(pictures, pts=None, time_base=Fraction(1, 25)):
@@ -76,3 +59,83 @@ def test_a_chunked_measurement_equals_one_in_a_single_piece(monkeypatch):
     whole = measure(pictures)
     monkeypatch.setattr("curate.signals._CHUNK_FRAMES", 32)
     assert measure(pictures).equals(whole)
+
+
+def test_parts_that_overlap_by_the_context_give_the_same_rows():
+    pictures = [np.roll(texture(seed // 50), seed, axis=0) for seed in range(240)]
+    overlap = round(CONTEXT_S * 25) + 1
+    whole = measure(pictures)
+    part = measure(pictures[120 - overlap :], pts=range(120 - overlap, 240))
+    assert part.slice(overlap).equals(whole.slice(120))
+
+
+@pytest.mark.parametrize(
+    ("column", "move", "expected"),
+    [
+        ("pan", np.array([[1, 0, -5.12], [0, 1, 0]]), 5.12 / 256 * 25),
+        ("tilt", np.array([[1, 0, 0], [0, 1, 2.88]]), 2.88 / 144 * 25),
+        ("zoom", np.array([[1.02, 0, -2.56], [0, 1.02, -1.44]]), np.log(1.02) * 25),
+    ],
+)
+def test_the_movement_of_the_camera_is_measured_per_second(column, move, expected):
+    pictures = [texture(1)]
+    for _ in range(12):
+        pictures.append(
+            cv2.warpAffine(pictures[-1], move.astype(np.float32), (256, 144), borderMode=cv2.BORDER_REFLECT)
+        )
+    measured = measure(pictures).column(column).drop_null().to_numpy()
+    others = {"pan", "tilt", "zoom"} - {column}
+    assert np.median(measured) == pytest.approx(expected, rel=0.35)
+    for other in others:
+        assert abs(np.median(measure(pictures).column(other).drop_null().to_numpy())) < 0.2 * expected
+
+
+def test_motion_does_not_depend_on_the_frame_rate():
+    wide = texture(1, 1024, 144)
+    speeds = []
+    for fps in (8, 25, 50):
+        pictures = [wide[:, round(60 * index / fps) :][:, :256] for index in range(2 * fps)]
+        speeds.append(np.median(measure(pictures, time_base=Fraction(1, fps)).column("motion").drop_null().to_numpy()))
+    assert max(speeds) < 1.2 * min(speeds)
+
+
+def test_black_bars_are_told_from_the_picture():
+    picture = texture(1)
+    picture[:18] = picture[-18:] = 0
+    signals = measure([picture] * 3)
+    assert signals.column("box_top").to_numpy() == pytest.approx(18 / 144, abs=0.01)
+    assert signals.column("box_bottom").to_numpy() == pytest.approx(126 / 144, abs=0.01)
+    assert signals.column("box_left").to_numpy() == pytest.approx(0, abs=0.01)
+    black = measure([np.zeros_like(picture)] * 3)
+    assert black.column("box_top").null_count == 3
+    assert black.column("luma").to_numpy() == pytest.approx(0, abs=0.5)
+
+
+def test_hashes_of_like_pictures_are_near_and_of_others_far():
+    def distance(a: int, b: int) -> int:
+        return ((a ^ b) & (2**64 - 1)).bit_count()
+
+    picture = texture(1)
+    hashes = measure(
+        [picture, cv2.GaussianBlur(picture, (5, 5), 0), cv2.convertScaleAbs(picture, alpha=0.8), texture(2)]
+    )
+    first, blurred, darker, other = hashes.column("hash").to_pylist()
+    assert distance(first, blurred) <= 6
+    assert distance(first, darker) <= 6
+    assert distance(first, other) >= 16
+
+
+def test_a_frame_of_another_size_is_measured_at_the_size_of_the_video():
+    extractor = SignalExtractor(256, 144, Fraction(1, 25))
+    for index, size in enumerate([(256, 144), (128, 72), (256, 256)]):
+        extractor.push(frame_of(cv2.resize(texture(1), size, interpolation=cv2.INTER_AREA), index))
+    signals = extractor.finish()
+    assert signals.num_rows == 3
+    assert max(signals.column("change_luma").drop_null().to_pylist()) < 10
+
+
+def test_every_column_says_what_it_is():
+    schema = measure([texture(1)]).schema
+    assert all(field.metadata[b"doc"].endswith(b".") for field in schema)
+    assert set(EVIDENCE) <= set(schema.names)
+    assert schema.metadata[b"time_base"] == b"1/25"
