@@ -31,8 +31,19 @@ _FIT_ROUNDS = 3
 _BATCH = 64
 
 
+class TimeGrid:
+    """Takes the first frame at or after each multiple of 1/8 s."""
+
+    def __init__(self) -> None:
+        self._cell: int | None = None
+
+    def takes(self, seconds: float) -> bool:
+        cell, self._cell = self._cell, math.floor(seconds * GRID_HZ + 1e-6)
+        return cell != self._cell
+
+
 class MotionExtractor:
-    """Flow between grid frames. A frame is on the grid when it is the first at or after a multiple of 1/8 s."""
+    """Flow between the frames of the grid."""
 
     def __init__(self, width_px: int, height_px: int) -> None:
         scale = min(1.0, _FLOW_PX / max(width_px, height_px))
@@ -43,19 +54,14 @@ class MotionExtractor:
         self._flow.setFinestScale(1)
         self._flow.setPatchSize(8)
         self._flow.setPatchStride(6)
-        self._cell: int | None = None
         self._before: tuple[float, np.ndarray] | None = None
-        self._num_frames = 0
         self._waiting: list[tuple[int, float, np.ndarray]] = []
         self._described: list[tuple[np.ndarray, np.ndarray]] = []
 
-    def push(self, seconds: float, luma: np.ndarray) -> None:
-        index = self._num_frames
-        self._num_frames += 1
-        cell = math.floor(seconds * GRID_HZ + 1e-6)
-        if cell == self._cell or min(self._size) < _MIN_SIDE_PX:
+    def push(self, index: int, seconds: float, luma: np.ndarray) -> None:
+        """The next grid frame, which is so many frames from the start."""
+        if min(self._size) < _MIN_SIDE_PX:
             return
-        self._cell = cell
         picture = cv2.resize(luma, self._size, interpolation=cv2.INTER_AREA)
         before, self._before = self._before, (seconds, picture)
         if before is None or seconds - before[0] > _MAX_GAP_S:
@@ -66,11 +72,11 @@ class MotionExtractor:
         if len(self._waiting) == _BATCH:
             self._describe_waiting()
 
-    def finish(self) -> dict[str, np.ndarray]:
+    def finish(self, num_frames: int) -> dict[str, np.ndarray]:
         """The columns of `MOTION`, NaN where there is no number."""
         if self._waiting:
             self._describe_waiting()
-        columns = np.full((self._num_frames, len(MOTION)), np.nan, np.float32)
+        columns = np.full((num_frames, len(MOTION)), np.nan, np.float32)
         for indices, rows in self._described:
             columns[indices] = rows
         return dict(zip(MOTION, columns.T, strict=True))

@@ -21,7 +21,6 @@ from curate.evidence import SCALES_S, at
 from curate.signals import seconds_of
 from curate.transitions import NEEDED, Columns, Fade, Thresholds, cut_strength, find_fades, gradual_strength
 
-
 _STILL_STRONG = 1.2  # at a longer scale; at 1 the length would often be twice what it is
 
 

@@ -11,15 +11,15 @@ frames within `CONTEXT_S` of its own, so a video scanned in parts gives the same
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 
 import cv2
 import numpy as np
 import pyarrow as pa
 
 from curate.evidence import EVIDENCE, REACH_S, evidence
-from curate.motion import GRID_HZ, MOTION, MotionExtractor
+from curate.motion import GRID_HZ, MOTION, MotionExtractor, TimeGrid
 from curate.video import ReducedFrame, to_bgr
 
 SIGNALS_VERSION = 1
@@ -31,12 +31,12 @@ APPEARANCE = {
     "change_hue": "Mean difference of hue to the frame before, as PySceneDetect's content score defines it.",
     "change_saturation": "The same for saturation.",
     "change_luma": "The same for brightness (the V of HSV).",
-    "change_edges": "The same for its edge maps.",
+    "change_edges": "The same for its edge maps; null where hue, saturation and brightness hardly change.",
     "luma": "Mean brightness, 0 black to 255 white.",
     "contrast": "Standard deviation of brightness, 0 to 127.",
     "sharpness": "Variance of the Laplacian of the luma plane.",
-    "box_left": "Left edge of the picture inside black bars, as a share of the width; null in an all-black frame.",
-    "box_top": "Top edge of the same, as a share of the height.",
+    "box_left": "Left edge of the picture inside black bars, in widths; null between grid frames and in black ones.",
+    "box_top": "Top edge of the same, in heights.",
     "box_right": "Right edge of the same.",
     "box_bottom": "Bottom edge of the same.",
 }
@@ -54,6 +54,8 @@ _BLACK = 16
 _FULL_RANGE = 255 / 219  # reduced frames hold 16 black to 235 white
 _BAR_LUMA = 30  # a row or column with no pixel above this is a bar
 _HASH_SIDE = 8
+_NO_BOX = (math.nan,) * 4
+_FAINT_CHANGE = 5.0  # PySceneDetect's threshold for a cut is 27, of its adaptive detector 15
 
 
 def schema(width_px: int, height_px: int, time_base: Fraction) -> pa.Schema:
@@ -89,6 +91,7 @@ class SignalExtractor:
         self._rows: list[tuple[float, ...]] = []
         self._edge_kernel = _edge_kernel(width_px, height_px)
         self._before: _Maps | None = None
+        self._grid = TimeGrid()
         self._motion = MotionExtractor(width_px, height_px)
         self._thumbnails = _Thumbnails(width_px, height_px)
 
@@ -97,36 +100,38 @@ class SignalExtractor:
         if frame.y.shape[::-1] != self._size:
             frame = _resized(frame, self._size)
         seconds = frame.pts * self._time_base
-        maps = _Maps.of(frame, self._edge_kernel)
+        maps = _Maps(frame, self._edge_kernel)
+        box = _NO_BOX
+        if self._grid.takes(seconds):
+            box = _content_box(frame.y)
+            self._motion.push(len(self._pts), seconds, frame.y)
         self._pts.append(frame.pts)
-        self._rows.append((*_changes(maps, self._before), *_light(frame.y), *_content_box(frame.y)))
+        self._rows.append((*_changes(maps, self._before), *_light(frame.y), *box))
         self._before = maps
-        self._motion.push(seconds, frame.y)
         self._thumbnails.push(seconds, frame)
 
     def finish(self) -> pa.Table:
         """One row per frame: `pts`, `hash` and the columns of `FLOATS`."""
         rows = np.array(self._rows, np.float32).reshape(-1, len(APPEARANCE))
         hashes, columns = self._thumbnails.finish()
-        columns |= dict(zip(APPEARANCE, rows.T, strict=True)) | self._motion.finish()
+        columns |= dict(zip(APPEARANCE, rows.T, strict=True)) | self._motion.finish(len(self._pts))
         floats = [pa.array(columns[name], pa.float32(), mask=~np.isfinite(columns[name])) for name in FLOATS]
         return pa.table([pa.array(self._pts, pa.int64()), pa.array(hashes, pa.int64()), *floats], schema=self._schema)
 
 
-@dataclass(frozen=True, slots=True)
 class _Maps:
     """What the content score compares between frames; the arithmetic is that of PySceneDetect's ContentDetector."""
 
-    hsv: np.ndarray
-    edges: np.ndarray
+    def __init__(self, frame: ReducedFrame, kernel: np.ndarray) -> None:
+        self.hsv = cv2.cvtColor(to_bgr(frame), cv2.COLOR_BGR2HSV)
+        self._kernel = kernel
 
-    @staticmethod
-    def of(frame: ReducedFrame, kernel: np.ndarray) -> _Maps:
-        hsv = cv2.cvtColor(to_bgr(frame), cv2.COLOR_BGR2HSV)
-        value = cv2.extractChannel(hsv, 2)
+    @cached_property
+    def edges(self) -> np.ndarray:
+        value = cv2.extractChannel(self.hsv, 2)
         median = _median(value)
         edges = cv2.Canny(value, int(max(0, (1 - 1 / 3) * median)), int(min(255, (1 + 1 / 3) * median)))
-        return _Maps(hsv, cv2.dilate(edges, kernel))
+        return cv2.dilate(edges, self._kernel)
 
 
 def _edge_kernel(width_px: int, height_px: int) -> np.ndarray:
@@ -144,6 +149,8 @@ def _changes(maps: _Maps, before: _Maps | None) -> tuple[float, float, float, fl
     if before is None:
         return (math.nan,) * 4
     hue, saturation, luma, _ = cv2.mean(cv2.absdiff(maps.hsv, before.hsv))
+    if hue + saturation + luma < 3 * _FAINT_CHANGE:  # edges cost more than all the rest
+        return hue, saturation, luma, math.nan
     return hue, saturation, luma, cv2.norm(maps.edges, before.edges, cv2.NORM_L1) / maps.edges.size
 
 
@@ -157,7 +164,7 @@ def _light(y: np.ndarray) -> tuple[float, float, float]:
 def _content_box(y: np.ndarray) -> tuple[float, float, float, float]:
     rows, columns = np.flatnonzero(y.max(1) > _BAR_LUMA), np.flatnonzero(y.max(0) > _BAR_LUMA)
     if not len(rows):
-        return (math.nan,) * 4
+        return _NO_BOX
     height, width = y.shape
     return columns[0] / width, rows[0] / height, (columns[-1] + 1) / width, (rows[-1] + 1) / height
 

@@ -42,7 +42,10 @@ def test_change_columns_are_the_components_of_the_content_score_of_pyscenedetect
         ours = signals.column(f"change_{name}").to_pylist()
         theirs = [stats.get_metrics(FrameTimecode(index, fps=25.0), [key])[0] for index in range(1, 9)]
         assert ours[0] is None
-        assert ours[1:] == pytest.approx(theirs, abs=1e-4)
+        assert [x for x in ours[1:] if x is not None] == pytest.approx(
+            [y for x, y in zip(ours[1:], theirs, strict=True) if x is not None], abs=1e-4
+        )
+        assert sum(x is not None for x in ours) >= (8 if name != "edges" else 4)
 
 
 @pytest.mark.parametrize("size", [(2, 2), (4, 2), (2, 64), (30, 16), (256, 2)])
@@ -102,10 +105,12 @@ def test_motion_does_not_depend_on_the_frame_rate():
 def test_black_bars_are_told_from_the_picture():
     picture = texture(1)
     picture[:18] = picture[-18:] = 0
-    signals = measure([picture] * 3)
-    assert signals.column("box_top").to_numpy() == pytest.approx(18 / 144, abs=0.01)
-    assert signals.column("box_bottom").to_numpy() == pytest.approx(126 / 144, abs=0.01)
-    assert signals.column("box_left").to_numpy() == pytest.approx(0, abs=0.01)
+    signals = measure([picture] * 25)
+    box = {side: signals.column(f"box_{side}").drop_null().to_numpy() for side in ("left", "top", "bottom")}
+    assert len(box["top"]) == 8
+    assert box["top"] == pytest.approx(18 / 144, abs=0.01)
+    assert box["bottom"] == pytest.approx(126 / 144, abs=0.01)
+    assert box["left"] == pytest.approx(0, abs=0.01)
     black = measure([np.zeros_like(picture)] * 3)
     assert black.column("box_top").null_count == 3
     assert black.column("luma").to_numpy() == pytest.approx(0, abs=0.5)
