@@ -17,11 +17,11 @@ import pyarrow as pa
 from curate.config import nearest
 from curate.detectors import column_of
 from curate.errors import ConfigError
-from curate.evidence import SCALES_S, at
+from curate.evidence import SCALES_S, at, gradual_column
 from curate.signals import seconds_of
 from curate.transitions import NEEDED, Columns, Fade, Thresholds, cut_strength, find_fades, gradual_strength
 
-_STILL_STRONG = 1.2  # at a longer scale; at 1 the length would often be twice what it is
+_STILL_GROWS = 1.15  # by this factor the ends of a transition are further apart at its next longer scale
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +117,7 @@ def decide(
                 found.append(Boundary(kind, start, end, float(sensitivity * strength[i])))
     boundaries = _without_overlaps(found, find_fades(columns, seconds, k))
     flashes = [int(i) for i in np.flatnonzero(is_flash)]
-    return Shots(_lengthened(boundaries, strengths, seconds), flashes, seconds, strengths)
+    return Shots(_lengthened(boundaries, strengths, columns, seconds), flashes, seconds, strengths)
 
 
 def _window(seconds: np.ndarray, index: int, scale_s: float) -> tuple[int, int]:
@@ -127,19 +127,20 @@ def _window(seconds: np.ndarray, index: int, scale_s: float) -> tuple[int, int]:
 
 
 def _lengthened(
-    boundaries: list[Boundary], strengths: Mapping[float, np.ndarray], seconds: np.ndarray
+    boundaries: list[Boundary], strengths: Mapping[float, np.ndarray], columns: Columns, seconds: np.ndarray
 ) -> list[Boundary]:
-    """Gradual transitions as long as the longest scale at which they are still strong, up to their neighbours."""
+    """Gradual transitions in their full length: longer scales count while their ends are still further apart."""
     result: list[Boundary] = []
     for i, boundary in enumerate(boundaries):
         start, end = boundary.start_index, boundary.end_index
         if boundary.kind in ("dissolve", "wipe"):
-            half_s = (seconds[end] - seconds[start]) / 2
-            for scale_s in (s for s in SCALES_S if s > 1.2 * half_s):
-                middle = start + int(np.argmax(strengths[scale_s][start : end + 1]))
-                if strengths[scale_s][middle] >= _STILL_STRONG:
+            apart = 0.0
+            for scale_s in SCALES_S:
+                middle = boundary.start_index + int(np.argmax(strengths[scale_s][boundary.start_index : end + 1]))
+                longer = float(columns[gradual_column("apart", scale_s)][middle])
+                if strengths[scale_s][middle] >= 1 and longer > _STILL_GROWS * apart:
                     low, high = _window(seconds, middle, scale_s)
-                    start, end = min(start, low), max(end, high)
+                    start, end, apart = min(start, low), max(end, high), longer
             if i > 0:
                 start = min(boundary.start_index, max(start, boundaries[i - 1].end_index))
             if i + 1 < len(boundaries):

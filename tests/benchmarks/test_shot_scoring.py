@@ -62,7 +62,7 @@ def test_ignored_ranges_are_not_scored():
         (at(50), cut(50), 0),
         (at(46), cut(50), 0),  # inside what is trimmed: a fifth of a second
         (at(44), cut(50), 1),
-        (at(50), dissolve(42, 58), 1),  # reaches beyond what is trimmed
+        (at(50), dissolve(42, 58), 2),  # reaches beyond what is trimmed on both sides
         ([Found(42, 58)], dissolve(42, 58), 0),
     ],
 )
