@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+_SPACE = "\N{NO-BREAK SPACE}"
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -55,26 +56,26 @@ def number(value: Any) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """A length of time in the unit that suits it: 4.2 s, 51 s, 12.4 min, 3.1 h, 1,204 h."""
+    """A length of time in the unit that suits it: 4.2 s, 12.4 min, 3.1 h, 1,204 h."""
     if seconds is None:
         return "–"
     for below, unit_s, unit in ((60, 1, "s"), (3600, 60, "min"), (math.inf, 3600, "h")):
         if seconds < below:
             value = seconds / unit_s
-            return f"{value:,.1f} {unit}" if value and value < 99.95 else f"{value:,.0f} {unit}"
+            return f"{value:,.1f}{_SPACE}{unit}" if value and value < 99.95 else f"{value:,.0f}{_SPACE}{unit}"
     raise ValueError(f"no length of time: {seconds}")
 
 
 def share(part: float | None, whole: float | None) -> str:
     """A part of a whole in per cent, never rounded to all or nothing when it is neither."""
     if not part or not whole:
-        return "0 %"
+        return f"0{_SPACE}%"
     percent = 100 * part / whole
     if percent < 0.1:
-        return "< 0.1 %"
+        return f"< 0.1{_SPACE}%"
     if 99.9 < percent < 100:
-        return "> 99.9 %"
-    return f"{percent:.1f} %" if percent < 10 or 99 < percent < 100 else f"{percent:.0f} %"
+        return f"> 99.9{_SPACE}%"
+    return f"{percent:.1f}{_SPACE}%" if percent < 10 or 99 < percent < 100 else f"{percent:.0f}{_SPACE}%"
 
 
 def cut(text: str | None, most: int = 400) -> str:
