@@ -26,7 +26,7 @@ from pipelines.report.pictures import Drawn, Strip, Wanted, draw_strips
 from pipelines.report.scores import neighbour_ids, panels
 from pipelines.report.sheets import Card, Sheet, interleaved, sheets
 
-_PICTURES_SHARE = 0.85  # of the page; the rest is text and charts
+_PICTURES_SHARE = 0.7  # of the page; what is written about the clips takes up to two megabytes
 _CURVE_POINTS = 13
 _MAX_FAILURES = 200
 
