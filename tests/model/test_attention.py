@@ -59,3 +59,21 @@ def test_unknown_backends_and_unequal_counts_are_refused():
         Ragged((1,), (1,), "magic", torch.device("cpu"))
     with pytest.raises(ValueError, match="1 segments of queries but 2 of keys"):
         Ragged((1,), (1, 1), "dense", torch.device("cpu"))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(("backend", "dtype"), [("varlen", torch.bfloat16), ("flex", torch.float32)])
+def test_kernels_for_gpus_agree_with_the_dense_oracle(case, backend, dtype):
+    queries, keys = CASES[case]
+    tensors = [tensor.detach().to("cuda", dtype).requires_grad_() for tensor in inputs(queries, keys)]
+    expected, actual = (
+        attend(*tensors, Ragged(queries, keys, name, torch.device("cuda"))) for name in ("dense", backend)
+    )
+    tolerance = {"atol": 2e-2, "rtol": 2e-2} if dtype is torch.bfloat16 else {"atol": 1e-5, "rtol": 1e-5}
+    torch.testing.assert_close(actual, expected, **tolerance)
+    weight = torch.randn_like(expected)
+    wanted, given = (torch.autograd.grad((result * weight).sum(), tensors) for result in (expected, actual))
+    for one, other in zip(given, wanted, strict=True):
+        torch.testing.assert_close(one, other, **tolerance)
