@@ -76,6 +76,11 @@ class Batches:
         """Hash of the samples in their order: where it differs, a data cursor means nothing."""
         return fingerprint([self.data.sample_ids[index] for index in self.used])
 
+    @property
+    def num_cut(self) -> int:
+        """Used samples that are longer than the budget: the end of each is left off."""
+        return sum(self.examples.exceeds(self.shapes[index]) for index in self.used)
+
     def some_samples(self, most: int) -> Iterator[Sample]:
         """At most about so many samples, spread over all; those that cannot be read are left out."""
         for index in range(0, len(self.data), max(len(self.data) // most, 1)):

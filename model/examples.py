@@ -100,6 +100,10 @@ class Examples:
         stop = start + min(stop - start, most) // self.patch[0] * self.patch[0]
         return Window(start=start, stop=stop)
 
+    def exceeds(self, latent_shape: Shape) -> bool:
+        """Whether a whole latent has more tokens than the budget."""
+        return math.prod(size // part for size, part in zip(latent_shape, self.patch, strict=True)) > self.budget
+
     def num_tokens(self, sample_id: str, latent_shape: Shape, epoch: int) -> int:
         """Tokens of a sample in an epoch; 0 when it does not fit the budget."""
         window = self.window(sample_id, latent_shape, epoch)

@@ -53,6 +53,7 @@ def plan_run(
         "parameters": count_parameters(config.model),
         "samples": len(data),
         "samples_that_fit": len(batches.used),
+        "samples_cut": batches.num_cut,
         "tokens_per_sample": _spread(lengths),
         "sizes": _sizes(batches),
         "packs_per_epoch": round(sum(lengths) / (budget * (1 - _waste(tokens, budget))), 1),
@@ -127,7 +128,8 @@ def describe_plan(plan: dict[str, Any]) -> str:
     spread = plan["tokens_per_sample"]
     lines = [
         f"model         {plan['parameters'] / 1e6:.2f}M parameters, checkpoint {_size(plan['checkpoint_bytes'])}",
-        f"samples       {plan['samples_that_fit']} of {plan['samples']} fit the token budget",
+        f"samples       {plan['samples_that_fit']} of {plan['samples']} fit the token budget, "
+        f"{plan['samples_cut']} of them without their end",
         f"tokens        {spread['min']} to {spread['max']} in a sample, median {spread['median']}",
         *(f"  {count:>10}  {shape}" for shape, count in plan["sizes"].items()),
         f"packing       {plan['waste']:.2%} waste, {plan['clips_per_step']} samples in a step, {plan['epochs']} epochs",

@@ -112,7 +112,12 @@ class Trainer:
                 (self.out / "config.toml").write_text(to_toml(self.config), encoding="utf-8")
             if not resumed:
                 self.save()  # something to roll back to
-            record = self._record("resumed" if resumed else "started", parameters=self.num_parameters)
+            record = self._record(
+                "resumed" if resumed else "started",
+                parameters=self.num_parameters,
+                used_samples=len(self.batches.used),
+                cut_samples=self.batches.num_cut,
+            )
             if self.step < self.config.steps:
                 record = self._train()
             return record

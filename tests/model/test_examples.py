@@ -65,6 +65,8 @@ def test_clips_beyond_the_budget_are_cut_at_the_end_or_not_used():
     examples = make_examples(budget=40, image_share=0.0, window_share=0.0)
     window = examples.window("s", (5, 4, 4), 0)
     assert (window.start, window.stop) == (0, 2)
+    assert examples.exceeds((5, 4, 4))
+    assert not examples.exceeds((2, 4, 4))
     assert examples.window("s", (5, 8, 8), 0) is None
     assert examples.num_tokens("s", (5, 8, 8), 0) == 0
     with pytest.raises(ValueError, match="does not fit a budget of 40 tokens"):

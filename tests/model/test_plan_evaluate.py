@@ -46,7 +46,7 @@ def test_a_plan_reads_like_one():
     config = make_config()
     seconds = time_step(make_data(), make_text(), config, stride=4, steps=1)
     text = describe_plan(plan_run(make_data(), make_text(), config, stride=4, seconds_per_step=seconds))
-    assert "24 of 24 fit the token budget" in text
+    assert "24 of 24 fit the token budget, 0 of them without their end" in text
     assert "waste" in text
     assert "s per step here" in text
 
