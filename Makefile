@@ -8,7 +8,7 @@ TORCH_BACKEND ?=
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test check format bench clean
+.PHONY: help demo test check format hooks clean
 
 help:            ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /	/'
@@ -33,6 +33,9 @@ check: $(READY)  ## format, lint and types
 format: $(READY) ## rewrite the sources in the house format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+hooks: $(READY)  ## run these checks on every commit
+	$(BIN)/pre-commit install
 
 clean:           ## remove the virtual environment and what the demo made
 	rm -rf $(VENV) demo-out
