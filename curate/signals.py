@@ -158,7 +158,9 @@ def _light(y: np.ndarray) -> tuple[float, float, float]:
     mean, spread = cv2.meanStdDev(y)
     laplacian = cv2.Laplacian(y, cv2.CV_16S)
     variance = cv2.norm(laplacian, cv2.NORM_L2SQR) / y.size - (cv2.sumElems(laplacian)[0] / y.size) ** 2
-    return (mean[0, 0] - _BLACK) * _FULL_RANGE, spread[0, 0] * _FULL_RANGE, variance * _FULL_RANGE**2
+    # Video may hold values below black and above white; brightness stays within what its column promises.
+    luma = min(max((mean[0, 0] - _BLACK) * _FULL_RANGE, 0.0), 255.0)
+    return luma, spread[0, 0] * _FULL_RANGE, variance * _FULL_RANGE**2
 
 
 def _content_box(y: np.ndarray) -> tuple[float, float, float, float]:

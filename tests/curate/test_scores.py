@@ -108,6 +108,20 @@ def test_frozen_and_black_stretches_are_shares():
     assert scores_of(stars)["black_fraction"] == 0  # dark, but not all over
 
 
+def test_a_flash_is_counted_and_is_no_change_of_the_shot():
+    scores = scores_of(film(plain(), Defect(kind="flash", start=30, end=32)))
+    assert scores["flashes"] == 1
+    assert scores["inner_change"] < 1
+    assert scores_of(film(plain()))["flashes"] == 0
+
+
+def test_a_picture_below_video_black_is_black():
+    extractor = SignalExtractor(64, 48, Fraction(1, FPS))
+    chroma = np.full((24, 32), 128, np.uint8)
+    extractor.push(ReducedFrame(0, 1, np.full((48, 64), 3, np.uint8), chroma, chroma, False, False))
+    assert extractor.finish().column("luma").to_pylist() == [0.0]
+
+
 @pytest.mark.parametrize(
     ("kind", "box"), [("letterbox", (0, 22, 320, 136)), ("pillarbox", (48, 0, 224, 180)), (None, (0, 0, 320, 180))]
 )
