@@ -78,17 +78,7 @@ def cut_clip(clip: Mapping[str, Any], root: str, config: CutConfig) -> dict[str,
 
 def _cut(clip: Mapping[str, Any], root: str, config: CutConfig) -> dict[str, Any]:
     if config.mode == "virtual":
-        same = (
-            "start_pts",
-            "end_pts",
-            "time_base_num",
-            "time_base_den",
-            "num_frames",
-            "width_px",
-            "height_px",
-            "codec",
-        )
-        return {"uri": clip["uri"], **{name: clip[name] for name in same}}
+        return {"uri": clip["uri"], **{name: clip[name] for name in _VIRTUAL}}
     if "://" in root:
         raise ConfigError(f"{root}: clips are written to local or mounted folders only; use cut.mode = virtual")
     path = local_path(clip["uri"])

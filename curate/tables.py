@@ -58,10 +58,6 @@ class Dataset:
             raise DatasetError(f"{self.uri}: this needs a dataset in a local or mounted folder")
         return Path(self.uri)
 
-    def payload_path(self, *parts: str) -> str:
-        """Path of a payload file relative to the dataset, for use in rows."""
-        return "/".join(("payload", *parts))
-
     # Reading
 
     def exists(self) -> bool:
