@@ -79,7 +79,7 @@ def run_peers(path: Path, fps: float, names: list[str]) -> dict[str, Run]:
     began = time.process_time()
     now = None
     for index, picture in enumerate(_as_peers_see_it(path)):
-        now = FrameTimecode(index, fps=fps)
+        now = FrameTimecode(index, fps=float(fps))
         for name, detector in detectors.items():
             start = time.process_time()
             cuts[name] += detector.process_frame(now, picture)
