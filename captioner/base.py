@@ -137,6 +137,8 @@ class Identity:
     """Keys of `Clip.context` that its answers depend on."""
     looks: bool = True
     """Whether it needs frames at all."""
+    wants_gpu: bool = False
+    """Whether each worker takes a GPU for it, where the cluster has any."""
     num_threads: int = 2
     """How many calls of `caption` at a time keep it busy: while one batch is written, the next is read."""
 
@@ -151,7 +153,10 @@ class Scorer(Protocol):
 
 
 class Captioner(Scorer, Protocol):
-    """Something that writes captions. Implementations are in `captioner/makers/`."""
+    """Something that writes captions. Implementations are in `captioner/makers/`.
+
+    One that derives from this needs `identity` and `caption` alone: it compares nothing, and holds nothing.
+    """
 
     def caption(self, clips: Sequence[Clip], request: CaptionRequest) -> list[CaptionResult]:
         """One result per clip, in any order. May be called from several threads at once.

@@ -30,7 +30,7 @@ class CaptionConfig:
     """How clips are captioned."""
 
     captioner: str
-    """coca:PATH, hf:NAME_OR_PATH, openai:URL#MODEL, template:TRUTH.json, original or compose."""
+    """coca:PATH, hf:NAME_OR_PATH, openai:URL#MODEL, template:TRUTH.json, original, compose or python:MODULE:NAME."""
     kind: str = "descriptive"
     """What is written: short, medium, descriptive, structured; alt or human for texts that came with the input."""
     prompt: str | None = None

@@ -12,8 +12,8 @@ import duckdb
 import pyarrow as pa
 
 from curate.config import fingerprint
-from curate.query import connect
-from curate.rules import SCORES, DecideConfig, Step, steps
+from curate.query import connect, own_score_names
+from curate.rules import DecideConfig, Step, require_scores, score_sql, steps
 from curate.schema import DECISIONS
 from curate.tables import Dataset
 
@@ -56,8 +56,9 @@ def yield_curves(dataset: Dataset, config: DecideConfig, *, points: int = 7) -> 
                     continue
                 curve = db.sql(f"""
                     with passing as (
-                        select ({SCORES[name]})::double as score, clips.duration_s as length_s
-                        from clips semi join (select clip_id from decided where state = 'kept') using (clip_id)
+                        select {score_sql(name)}::double as score, clips.duration_s as length_s
+                        from scored_clips as clips
+                        semi join (select clip_id from decided where state = 'kept') using (clip_id)
                     ),
                     limits as (
                         select unnest(quantile_cont(score, {shares})) as threshold from passing
@@ -74,13 +75,16 @@ def yield_curves(dataset: Dataset, config: DecideConfig, *, points: int = 7) -> 
 
 def _decide_all(db: duckdb.DuckDBPyConnection, config: DecideConfig) -> None:
     """Make the temporary table `decided`: the rows of `decisions`, and `step` and `duration_s` besides."""
+    if not _one(db, "select exists(from clips)"):  # then no score of a function's own has been computed, either
+        config = DecideConfig(rules={})
+    require_scores(config.rules, own_score_names(db))
     asked = steps(config, _quantiles(db, config))
     db.execute(f"""
         create or replace temp table decided as
         select clip_id, clips.video_id, duration_s, clips.fingerprint as made_by,
                {_case(asked, "fails")} as step, {_scores(asked)},
                clips.video_id in (select video_id from sources where status = 'ok') as available
-        from clips
+        from scored_clips as clips
     """)
     for index, step in enumerate(asked):
         if step.reason.endswith(".best_hours"):
@@ -127,7 +131,7 @@ def _quantiles(db: duckdb.DuckDBPyConnection, config: DecideConfig) -> dict[tupl
     for name, rule in config.rules.items():
         for quantile in (rule.min_quantile, rule.max_quantile):
             if quantile is not None:
-                value = _one(db, f"select quantile_cont(({SCORES[name]})::double, {quantile!r}) from clips")
+                value = _one(db, f"select quantile_cont({score_sql(name)}::double, {quantile!r}) from scored_clips")
                 if value is not None:
                     found[name, quantile] = value
     return found

@@ -23,6 +23,7 @@ ErrorKind = Literal[
     "blocked",  # an address that may not be fetched
     "download",  # it could not be fetched
     "encode",  # a clip could not be written, or not with the planned frames
+    "score",  # a score function of the user's own raised an error
     "captioner",  # the captioner gave no usable answer for it
     "too_long",  # a text has more tokens than its encoder takes
     "internal",  # a slip of ours: the row says which, and the rest goes on

@@ -8,11 +8,11 @@ import duckdb
 
 from curate.errors import UsageError
 from curate.query import connect
-from curate.rules import SCORES, DecideConfig
+from curate.rules import DecideConfig, score_sql
 from curate.tables import Dataset
 
 _KINDS = {
-    "clip": ("clips", "clip_id"),
+    "clip": ("scored_clips", "clip_id"),
     "scene": ("scenes", "scene_id"),
     "video": ("videos", "video_id"),
     "source": ("sources", "uri"),
@@ -86,8 +86,8 @@ def _scenes(db: duckdb.DuckDBPyConnection, video_id: str | None) -> list[dict[st
 
 def _rules(db: duckdb.DuckDBPyConnection, clip_id: str, config: DecideConfig) -> list[dict[str, Any]]:
     names = list(config.rules)
-    scores = ", ".join(f"({SCORES[name]})::double" for name in names) or "null"
-    values = db.sql(f"select {scores} from clips where clip_id = $id", params={"id": clip_id}).fetchall()[0]
+    scores = ", ".join(f"{score_sql(name)}::double" for name in names) or "null"
+    values = db.sql(f"select {scores} from scored_clips where clip_id = $id", params={"id": clip_id}).fetchall()[0]
     return [
         {"rule": name, "score": value, "min": config.rules[name].min, "max": config.rules[name].max}
         for name, value in zip(names, values, strict=False)

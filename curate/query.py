@@ -3,13 +3,14 @@
     with connect(dataset) as db:
         db.sql("select reason, count(*) from decisions group by all").fetchall()
 
-Besides the tables there are views: `all_clips` and `kept`, one wide row per clip or kept clip, and `source_states`,
-`scene_states` and `clip_states`, which give every source, scene and clip its one state and reason.
+Besides the tables there are views: `scored_clips`, the table `clips` with a column per score of the user's own;
+`all_clips` and `kept`, one wide row per clip or kept clip; and `source_states`, `scene_states` and `clip_states`, which
+give every source, scene and clip its one state and reason.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import duckdb
@@ -19,7 +20,7 @@ from curate.errors import UsageError
 from curate.schema import TABLES
 from curate.tables import Dataset
 
-VIEWS = ("kept", "all_clips", "source_states", "scene_states", "clip_states")
+VIEWS = ("kept", "all_clips", "scored_clips", "source_states", "scene_states", "clip_states")
 
 _VIEWS = """
 create view all_clips as
@@ -27,7 +28,7 @@ select clips.* exclude (fingerprint, run_id),
        coalesce(decisions.state, 'pending') as state, decisions.reason, decisions.split,
        videos.uri, videos.codec, videos.is_vfr, videos.bit_depth, videos.rotation_deg,
        sources.license, sources.title, sources.original_caption
-from clips
+from scored_clips as clips
 left join decisions using (clip_id)
 join videos on videos.video_id = clips.video_id
 left join sources on sources.uri = videos.uri;
@@ -74,14 +75,35 @@ create macro state_of_whole(states) as
 
 @contextmanager
 def connect(dataset: Dataset, versions: Mapping[str, int] | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A DuckDB connection in which every table is a view; `versions` opens tables as they were."""
-    versions = versions or {}
+    """A DuckDB connection in which every table is a view; `versions` opens tables as they were.
+
+    A table that `versions` does not name was not there then, and is empty.
+    """
     with duckdb.connect() as db:
         db.execute("set enable_progress_bar = false")
         for name in TABLES:
-            db.register(name, dataset.arrow_dataset(name, version=versions.get(name)))
-        db.execute(_MACROS + _VIEWS)
+            absent = versions is not None and name not in versions
+            version = versions.get(name) if versions is not None else None
+            db.register(
+                name, TABLES[name].arrow.empty_table() if absent else dataset.arrow_dataset(name, version=version)
+            )
+        db.execute(_MACROS + _scored_clips(own_score_names(db)) + _VIEWS)
         yield db
+
+
+def own_score_names(db: duckdb.DuckDBPyConnection) -> list[str]:
+    """Names of the scores of the user's own, in order."""
+    return [row[0] for row in db.sql("select distinct name from scores order by name").fetchall()]
+
+
+def _scored_clips(own: Sequence[str]) -> str:
+    if not own:
+        return "create view scored_clips as select * from clips;"
+    columns = ", ".join(f"any_value(value) filter (name = '{name}') as \"{name}\"" for name in own)
+    return f"""
+        create view scored_clips as select * from clips
+        left join (select clip_id, {columns} from scores where status = 'ok' group by clip_id) using (clip_id);
+    """
 
 
 def query(dataset: Dataset, sql: str, versions: Mapping[str, int] | None = None) -> pa.Table:

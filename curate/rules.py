@@ -8,7 +8,7 @@ contrast = false       # removes a default rule
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -23,7 +23,15 @@ SCORES: dict[str, str] = {
     "pixels": "width_px * height_px",
     **{column.name: column.name for column in CLIPS.columns if not pa.types.is_string(column.type)},
 }
-"""What a rule may be about, and how it is computed: the numbers of `clips`, and a few made from them."""
+"""What a rule may be about, and how it is computed: the numbers of `clips`, and a few made from them.
+
+Scores of the user's own (`own_scores.py`) come beside them, each a column of the view `scored_clips`.
+"""
+
+
+def score_sql(name: str) -> str:
+    """How a score is computed from a row of `scored_clips`."""
+    return f"({SCORES[name]})" if name in SCORES else f'"{name}"'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,13 +97,13 @@ class DecideConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.val_fraction < 1:
             raise ValueError(f"val_fraction must be at least 0 and below 1, got {self.val_fraction}")
-        for name in self.rules:
-            if name not in SCORES:
-                raise ConfigError(f"no score {name!r} to decide on; {nearest(name, SCORES)}")
 
     @classmethod
-    def from_tree(cls, tree: Mapping[str, Any]) -> DecideConfig:
-        """From plain values: tables change or add rules after the default ones, `name = false` removes one."""
+    def from_tree(cls, tree: Mapping[str, Any], own: Collection[str] = ()) -> DecideConfig:
+        """From plain values: tables change or add rules after the default ones, `name = false` removes one.
+
+        `own` names the scores of the user's own. Raises ConfigError for a rule on any other score.
+        """
         rules = dict(default_rules())
         settings: dict[str, Any] = {}
         for name, value in tree.items():
@@ -110,6 +118,7 @@ class DecideConfig:
                 settings[name] = value
         if "rules" in settings:
             raise ConfigError("decide.rules: write each rule as a table of its own, for example [decide.motion]")
+        require_scores(rules, own)
         config = build(cls, settings, where="decide")
         return cls(rules=rules, val_fraction=config.val_fraction, seed=config.seed)
 
@@ -117,6 +126,16 @@ class DecideConfig:
         """The plain values that `from_tree` reads."""
         removed = {name: False for name in default_rules() if name not in self.rules}
         return {"val_fraction": self.val_fraction, "seed": self.seed, **removed, **to_tree(self.rules)}
+
+
+def require_scores(rules: Collection[str], own: Collection[str]) -> None:
+    """Raise ConfigError for a rule on a score that there is not."""
+    for name in rules:
+        if name not in SCORES and name not in own:
+            hint = nearest(name, [*SCORES, *own])
+            raise ConfigError(
+                f"no score {name!r} to decide on; {hint} A function of your own is named in score.functions"
+            )
 
 
 class Step(NamedTuple):
@@ -132,7 +151,7 @@ def steps(config: DecideConfig, quantiles: Mapping[tuple[str, float], float]) ->
     """The questions of all rules in order. `quantiles` maps (score, quantile) to its value over all clips."""
     found = []
     for name, rule in config.rules.items():
-        score = f"({SCORES[name]})"
+        score = score_sql(name)
         if rule.missing == "reject":
             found.append(Step(f"{name}.missing", f"{score} is null", "null", "null"))
         for side in ("min", "max"):

@@ -243,6 +243,24 @@ CLIPS = TableSchema(
     ),
 )
 
+SCORES = TableSchema(
+    "scores",
+    "One row per clip and function of the user's own: its value. In the view `scored_clips` each is a column.",
+    key=("score_id",),
+    owner="score_id",
+    columns=(
+        _key("score_id", "The clip and the name of the score."),
+        _key("clip_id", "The clip."),
+        _key("video_id", "Its video."),
+        _key("name", "Name of the score, which is that of the function."),
+        _key("function", "What computed it, as module:function."),
+        Column("value", _SCORE, "The score; null when the function says that there is none."),
+        *_STATUS,
+        _FINGERPRINT,
+        _RUN,
+    ),
+)
+
 DECISIONS = TableSchema(
     "decisions",
     "One row per clip: its state, and the first rule that decided it. All scores stay in `clips`.",
@@ -404,5 +422,5 @@ RUNS = TableSchema(
 
 TABLES: dict[str, TableSchema] = {
     table.name: table
-    for table in (SOURCES, VIDEOS, SCENES, CLIPS, DECISIONS, MEDIA, CAPTIONS, LATENTS, TEXT_EMBEDDINGS, RUNS)
+    for table in (SOURCES, VIDEOS, SCENES, CLIPS, SCORES, DECISIONS, MEDIA, CAPTIONS, LATENTS, TEXT_EMBEDDINGS, RUNS)
 }

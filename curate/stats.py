@@ -27,6 +27,8 @@ select level, id, status, error_kind, replace(error, id || ': ', '') as error fr
     union all
     select 'video', uri, status, error_kind, error from videos where error_kind is not null and status = 'ok'
     union all
+    select 'score', score_id, status, error_kind, error from scores where status = 'failed'
+    union all
     select 'media', clip_id, status, error_kind, error from media where status = 'failed'
 ) order by all
 """

@@ -99,17 +99,16 @@ class SelectionConfig:
     require_caption: bool = True
     """Whether clips without any of these captions are left out."""
     scores: tuple[str, ...] = ("motion", "sharpness")
-    """Scores that the model is told: columns of `clips`, or of another table with a row per clip."""
+    """Scores that the model is told: columns of `clips`, of another table with a row per clip, or the user's own."""
     cache: Literal["prefer", "only", "never"] = "prefer"
     """Cached latents, with the rest encoded while training; only cached ones; or always from the video."""
     keep_mib: int = 1024
     """Memory for latents that were read once."""
 
     def __post_init__(self) -> None:
-        for names, known in ((self.captions, CAPTION_KINDS), (self.scores, _SCORE_TABLES)):
-            for name in names:
-                if name not in known:
-                    raise ConfigError(f"selection: no {name!r}; {nearest(name, known)}")
+        for name in self.captions:
+            if name not in CAPTION_KINDS:
+                raise ConfigError(f"selection: no {name!r}; {nearest(name, CAPTION_KINDS)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -283,11 +282,15 @@ def kept_clips(dataset: Dataset, selection: SelectionConfig, report: Report) -> 
     """Selected clips in chunks, in the order of their ids. Counts every clip in `report`, once."""
     columns = [*_FACTS, "video_id", "time_base_num", "time_base_den", *_CONTENT]
     by_table: dict[str, list[str]] = {"clips": []}
+    own = [name for name in selection.scores if name not in _SCORE_TABLES]
     for name in selection.scores:
-        by_table.setdefault(_SCORE_TABLES[name], []).append(name)
+        if name not in own:
+            by_table.setdefault(_SCORE_TABLES[name], []).append(name)
     joined = dataset.read("clips", [*columns, *(set(by_table.pop("clips")) - set(columns))])
     for table, names in by_table.items():
         joined = joined.join(dataset.read(table, ["clip_id", *names]), "clip_id")
+    for name in own:
+        joined = joined.join(_own_score(dataset, name), "clip_id")
     decisions = dataset.read("decisions", ["clip_id", "state", "reason", "split"])
     videos = dataset.read("videos", ["video_id", "uri"])
     joined = joined.join(decisions, "clip_id").join(videos, "video_id").sort_by("clip_id")
@@ -376,6 +379,15 @@ def _windows_of(cached: Iterable[Mapping[str, Any]], dataset: Dataset) -> Window
             "meant: " + " or ".join(sorted(found))
         )
     return build(WindowConfig, json.loads(found.pop())) if found else WindowConfig()
+
+
+def _own_score(dataset: Dataset, name: str) -> pa.Table:
+    """A score that a function of the user's own computed, by clip."""
+    found = dataset.read("scores", ["clip_id", "value"], where=pc.field("name") == name)
+    if not len(found):
+        own = pc.unique(dataset.read("scores", ["name"])["name"]).to_pylist()
+        raise ConfigError(f"selection.scores: no {name!r} in {dataset.uri}; {nearest(name, [*_SCORE_TABLES, *own])}")
+    return found.rename_columns(["clip_id", name])
 
 
 def _captions(dataset: Dataset, selection: SelectionConfig) -> dict[str, dict[str, str]]:

@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from curate.config import to_tree
+from curate.config import nearest, to_tree
 from curate.errors import UsageError
 from model import edit
 from model.canvas import Box, Canvas
@@ -80,6 +80,10 @@ class Request:
 
 def fulfil(studio: Studio, request: Request, out: Path) -> dict[str, Any]:
     """Make what is asked for, write it with its contact sheet and its record, and return the record."""
+    told = studio.model.dit.config.conditions
+    for name in request.scores:
+        if name not in told:
+            raise UsageError(f"scores.{name}: this model was not told it; {nearest(name, told)}")
     request, inputs = _completed(studio, request)
     assert request.fps is not None
     count, few = write_pictures(out, _pieces(studio, request, inputs), fps=request.fps)

@@ -87,6 +87,12 @@ class TrainConfig:
             raise ValueError(f"keep_every must be at least 1, got {self.keep_every}")
         if not self.ema_widths:
             raise ValueError("ema_widths is empty; keep at least one average, for sampling")
+        unheard = [name for name in self.data.selection.scores if name not in self.model.conditions]
+        if unheard and self.model.conditions:
+            raise ValueError(
+                f"data.selection.scores has {', '.join(unheard)}, and model.conditions has not: a model is told what "
+                "both of them name"
+            )
         if self.on_changed_data not in ("stop", "restart"):
             raise ValueError(f"on_changed_data is {self.on_changed_data!r}; expected stop or restart")
 

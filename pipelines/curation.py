@@ -1,6 +1,6 @@
 """The curation stages over a whole dataset: plan, run the stage function for what is due, commit as results arrive.
 
-    scan ──▶ sources, videos      split ──▶ scenes, clips      decide ──▶ decisions      cut ──▶ media
+    scan ──▶ sources, videos   split ──▶ scenes, clips   score ──▶ scores   decide ──▶ decisions   cut ──▶ media
 
 Every stage can be killed at any moment and run again: what was committed is not done again, and what was in flight is.
 """
@@ -17,6 +17,7 @@ import pyarrow as pa
 from curate.cut import cut_clip
 from curate.decide import decide as decide_all
 from curate.errors import UsageError, VideoError
+from curate.own_scores import VideoToScore, failed_scores, score_fingerprint, score_id, score_video
 from curate.plan import ScanPlan, known_sources, plan_scan, scanned_row
 from curate.query import connect
 from curate.scan import Scanned, scan_source
@@ -44,9 +45,12 @@ def curate(
     retry: bool = False,
     quiet: bool = False,
 ) -> pa.Table:
-    """Scan, split and decide in one go; returns the funnel. See the stages below."""
+    """Scan, split, score and decide in one go; returns the funnel. See the stages below."""
+    settings.score.revisions()  # a function that is not there is found now, not after the scan
     scan(inputs, dataset, settings, run, engine, retry=retry, quiet=quiet)
     split(dataset, settings, run, engine, quiet=quiet)
+    if settings.score.functions:
+        score(dataset, settings, run, engine, retry=retry, quiet=quiet)
     return decide(dataset, settings, run, quiet=quiet)
 
 
@@ -164,6 +168,48 @@ def split_plan(dataset: Dataset, settings: Settings) -> tuple[list[dict[str, Any
     rows = videos.to_pylist()
     due = [row for row in rows if row.pop("split_fingerprint") != settings.split.fingerprint(row["fingerprint"])]
     return due, len(rows) - len(due), [row[0] for row in gone]
+
+
+def score(
+    dataset: Dataset, settings: Settings, run: Run, engine: Engine, *, retry: bool = False, quiet: bool = False
+) -> StageReport:
+    """Call the user's own functions for every clip that is due. Table: scores."""
+    due, unchanged = score_plan(dataset, settings, retry=retry)
+    report = _report(run, "score", total=len(due), unchanged=unchanged)
+    with stage(report, quiet=quiet) as advance:
+        score_one = partial(score_video, root=dataset.uri)
+        for batch in _batches(engine.run(score_one, due)):
+            rows = []
+            for item, outcome in batch:
+                found = failed_scores(item, outcome.message) if isinstance(outcome, Raised) else outcome
+                report.failed.update(row["error_kind"] for row in found if row["status"] == "failed")
+                report.done += sum(row["status"] == "ok" for row in found)
+                rows += found
+                advance()
+            dataset.replace_rows("scores", [row["score_id"] for row in rows], _with_run(rows, run))
+        dataset.compact("scores")
+    return report
+
+
+def score_plan(dataset: Dataset, settings: Settings, *, retry: bool = False) -> tuple[list[VideoToScore], int]:
+    """Videos with the scores to be computed, and the number of scores that are up to date."""
+    revisions = settings.score.revisions()
+    stored = {row["score_id"]: row for row in dataset.read("scores", ["score_id", "fingerprint", "status"]).to_pylist()}
+    videos = {row["video_id"]: row for row in dataset.read("videos").to_pylist()}
+    due: dict[str, list[tuple[dict[str, Any], dict[str, str]]]] = {}
+    unchanged = 0
+    for clip in dataset.read("clips").to_pylist():
+        made_by = videos[clip["video_id"]]["fingerprint"]
+        wanted = {}
+        for reference, revision in revisions.items():
+            fingerprint = score_fingerprint(reference, revision, clip["clip_id"], made_by)
+            known = stored.get(score_id(clip["clip_id"], reference))
+            if known is None or known["fingerprint"] != fingerprint or (retry and known["status"] == "failed"):
+                wanted[reference] = fingerprint
+        unchanged += len(revisions) - len(wanted)
+        if wanted:
+            due.setdefault(clip["video_id"], []).append((clip, wanted))
+    return [VideoToScore(video=videos[video_id], due=clips) for video_id, clips in due.items()], unchanged
 
 
 def decide(dataset: Dataset, settings: Settings, run: Run, *, quiet: bool = False) -> pa.Table:

@@ -1,5 +1,5 @@
-"""Captioners by name: `coca:PATH`, `hf:NAME_OR_PATH`, `openai:URL#MODEL`, `template:TRUTH.json`, `original`, `compose`;
-and `clip:NAME#WEIGHTS`, which only compares clips with captions.
+"""Captioners by name: `coca:PATH`, `hf:NAME_OR_PATH`, `openai:URL#MODEL`, `template:TRUTH.json`, `original`, `compose`,
+`python:MODULE:NAME` for one of the user's own; and `clip:NAME#WEIGHTS`, which only compares clips with captions.
 
 identity = identify("hf:Qwen/Qwen2.5-VL-7B-Instruct", config)      # who it is: no weights are loaded
 captioner = open_captioner("hf:Qwen/Qwen2.5-VL-7B-Instruct", config, identity)
@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from captioner.base import Captioner, Identity
-from captioner.makers import clip, coca, given, hf, openai
+from captioner.makers import clip, coca, given, hf, openai, own
 from curate.config import nearest
 from curate.errors import UsageError
 
@@ -21,6 +21,7 @@ EXAMPLES = {
     "template": "template:footage/truth.json",
     "original": "original",
     "compose": "compose",
+    "python": "python:my_captioner:Colours",
     "clip": "clip:ViT-B-32#laion2b_s34b_b79k",
 }
 
@@ -47,6 +48,8 @@ def identify(spec: str, config: MakersConfig | None = None) -> Identity:
         return openai.identify(name, config.openai)
     if maker == "clip":
         return clip.identify(name, config.clip)
+    if maker == "python":
+        return own.identify(name)
     return given.IDENTITIES[maker]
 
 
@@ -62,6 +65,8 @@ def open_captioner(spec: str, config: MakersConfig | None = None, identity: Iden
         return openai.OpenAICaptioner(name, config.openai, identity)
     if maker == "clip":
         return clip.ClipScorer(name, config.clip, identity)
+    if maker == "python":
+        return own.open_own(name)
     return given.GivenCaptioner(given.IDENTITIES[maker])
 
 

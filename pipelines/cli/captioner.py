@@ -29,7 +29,8 @@ def caption(
         str | None,
         typer.Option(
             help="Who writes: coca:PATH, hf:NAME_OR_PATH, openai:URL#MODEL, template:TRUTH.json; "
-            "original (text that came with the input) or compose (prose from structured captions)."
+            "original (text that came with the input), compose (prose from structured captions), python:MODULE:NAME "
+            "(your own)."
         ),
     ] = None,
     kind: Annotated[

@@ -28,7 +28,7 @@ from pipelines.cli.output import write_json, write_table
 
 def add_verbs(app: typer.Typer) -> None:
     """Add the verbs of this module to the command."""
-    for verb in (demo, curate, scan, split, decide, cut, retry):
+    for verb in (demo, curate, scan, split, score, decide, cut, retry):
         app.command()(verb)
 
 
@@ -63,7 +63,7 @@ def curate(
     strict: StrictOpt = False,
     json: JsonOpt = False,
 ) -> int:
-    """Scan, split and decide in one go; run again, it does only what is missing or out of date.
+    """Scan, split, score and decide in one go; run again, it does only what is missing or out of date.
 
     Example: reelwright curate footage/ --out dataset
     """
@@ -129,6 +129,45 @@ def split(
     with job.running("split") as (run, engine):
         curation.split(job.dataset, job.settings, run, engine, quiet=json)
     return job.finish(run, False, json)
+
+
+def score(
+    dataset: DatasetArg,
+    functions: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[FUNCTION]...", help="module:function of your own; default: those called before."),
+    ] = None,
+    config: ConfigOpt = None,
+    set_: SetOpt = None,
+    address: AddressOpt = None,
+    local: LocalOpt = False,
+    retry: RetryOpt = False,
+    dry_run: DryRunOpt = False,
+    strict: StrictOpt = False,
+    json: JsonOpt = False,
+) -> int:
+    """Call functions of your own for every clip, on stored frames and signals; see docs/extending.md.
+
+    Rules, queries and the model know the result by the function's name.
+
+    Example: reelwright score dataset my_scores:greenness
+    """
+    from curate.own_scores import known_functions
+    from pipelines import curation
+
+    target = Dataset(dataset).require()
+    wanted = functions or ([] if config else list(known_functions(target).values()))
+    overrides = [*([f"score.functions={wanted}"] if wanted else []), *(set_ or [])]
+    job = Job(dataset, config, overrides, section="score", address=address, local=local)
+    if not job.settings.score.functions:
+        raise UsageError("name a function: reelwright score DATASET module:function")
+    if dry_run:
+        due, unchanged = curation.score_plan(job.dataset, job.settings, retry=retry)
+        calls = sum(len(wanted) for item in due for _, wanted in item.due)
+        return job.print_plan({"scores to compute": calls, "unchanged": unchanged})
+    with job.running("score") as (run, engine):
+        curation.score(job.dataset, job.settings, run, engine, retry=retry, quiet=json)
+    return job.finish(run, strict, json)
 
 
 def decide(

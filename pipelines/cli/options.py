@@ -47,12 +47,14 @@ class Job:
         local: bool = False,
         allow_http: bool = False,
     ) -> None:
+        from curate.own_scores import known_functions
         from pipelines.settings import Settings
 
         self.dataset = Dataset(dataset)
         flags = [*(["engine.local=true"] if local else []), *(["scan.fetch.allow_http=true"] if allow_http else [])]
         flags += [f'engine.address="{address}"'] if address else []
-        self.settings = Settings.load(config, [*(overrides or []), *flags], section=section)
+        own = known_functions(self.dataset)
+        self.settings = Settings.load(config, [*(overrides or []), *flags], section=section, own_scores=own)
 
     @contextmanager
     def running(self, verb: str) -> Iterator[tuple[Any, Any]]:

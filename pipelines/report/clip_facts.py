@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from curate.config import parse_toml
 from curate.errors import ReelwrightError
-from curate.rules import SCORES, DecideConfig
+from curate.query import own_score_names
+from curate.rules import SCORES, DecideConfig, score_sql
 
 if TYPE_CHECKING:
     import duckdb
@@ -16,8 +17,6 @@ _NOT_SHOWN = {
     "start_pts", "end_pts", "start_s", "end_s", "num_frames", "time_base_num", "time_base_den", "pixels",
     "width_px", "height_px", "content_x_px", "content_y_px", "content_width_px", "content_height_px",
 }  # fmt: skip
-SHOWN_SCORES = tuple(name for name in SCORES if name not in _NOT_SHOWN)
-"""What is drawn as a histogram and listed with a clip; ids, times and places are no scores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +28,21 @@ class RulesInUse:
     problem: str | None = None
 
 
+def shown_scores(db: duckdb.DuckDBPyConnection) -> list[str]:
+    """What is drawn as a histogram and listed with a clip; ids, times and places are no scores."""
+    return [*(name for name in SCORES if name not in _NOT_SHOWN), *own_score_names(db)]
+
+
 def gather(db: duckdb.DuckDBPyConnection) -> None:
     """Make the table `facts`: a row per clip."""
-    scores = ", ".join(f'({SCORES[name]})::double as "score_{name}"' for name in SHOWN_SCORES)
+    scores = ", ".join(f'{score_sql(name)}::double as "score_{name}"' for name in shown_scores(db))
     db.execute(f"""
         create temp table facts as
         select clip_id, clips.video_id, start_s, end_s, clips.duration_s as length_s, clips.fps as clip_fps,
                width_px, height_px, camera_motion,
                coalesce(state, 'pending') as state, case when state is null then 'decide' else reason end as reason,
                split, decisions.score as decided_score, threshold, {scores}
-        from clips left join decisions using (clip_id)
+        from scored_clips as clips left join decisions using (clip_id)
     """)
 
 
@@ -51,7 +55,8 @@ def rules_in_use(db: duckdb.DuckDBPyConnection) -> RulesInUse:
         return RulesInUse(DecideConfig(), None)
     run_id, text = rows[0]
     try:
-        return RulesInUse(DecideConfig.from_tree(parse_toml(text, where=run_id).get("decide", {})), run_id)
+        tree = parse_toml(text, where=run_id).get("decide", {})
+        return RulesInUse(DecideConfig.from_tree(tree, own_score_names(db)), run_id)
     except ReelwrightError as error:  # written by another release, with other scores or settings
         return RulesInUse(DecideConfig(rules={}), run_id, str(error))
 

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from curate.rules import DecideConfig, Rule
 from curate.schema import CLIPS
 from pipelines.report.charts import Axis, Limit, histogram
-from pipelines.report.clip_facts import SHOWN_SCORES, dicts
+from pipelines.report.clip_facts import dicts, shown_scores
 from pipelines.report.page import duration, score_title
 
 if TYPE_CHECKING:
@@ -63,8 +63,9 @@ def panels(
     by_side: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
     for row in curves.to_pylist():
         by_side[row["rule"], row["side"]].append((row["threshold"], row["hours"]))
-    ruled = [name for name in config.rules if name in SHOWN_SCORES]
-    others = [name for name in SHOWN_SCORES if name not in config.rules]
+    scores = shown_scores(db)
+    ruled = [name for name in config.rules if name in scores]
+    others = [name for name in scores if name not in config.rules]
     kept_s = dicts(db, "select coalesce(sum(length_s), 0) as kept_s from facts where state = 'kept'")[0]["kept_s"]
     first = [_panel(db, name, config.rules[name], by_side, kept_s, neighbours) for name in ruled]
     second = [_panel(db, name, Rule(), by_side, kept_s, neighbours) for name in others]

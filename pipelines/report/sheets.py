@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from curate.rules import DecideConfig
-from pipelines.report.clip_facts import SHOWN_SCORES, dicts
+from pipelines.report.clip_facts import dicts
 from pipelines.report.funnel import group_name, in_order, say_reason
 from pipelines.report.page import cut, file_name, number
 
@@ -141,8 +141,8 @@ def _card(row: dict[str, Any], captions: list[dict[str, Any]]) -> Card:
         camera=row["camera_motion"],
         scores=[
             (name, number(value), name == failed)
-            for name in SHOWN_SCORES
-            if (value := row[f"score_{name}"]) is not None
+            for column, value in row.items()
+            if (name := column.removeprefix("score_")) != column and value is not None
         ],
         captions=captions,
     )

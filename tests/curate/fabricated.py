@@ -1,5 +1,10 @@
 """Rows of a small dataset, made up: what tests of arithmetic over tables need, without any video."""
 
+import cv2
+import numpy as np
+import pyarrow as pa
+
+from curate.payload import write_payload
 from curate.schema import TABLES
 from curate.tables import Dataset
 
@@ -66,4 +71,19 @@ def consistent(dataset: Dataset) -> Dataset:
         scenes=[scene(v, i, 50 * i, 50 * i + 50) for v in ("a", "b") for i in range(2)],
         clips=clips,
         decisions=[*map(decision, clips[:3]), decision(clips[3], "filtered", "motion.min", score=0.0, threshold=0.1)],
+    )
+
+
+def red_and_black(root) -> Dataset:
+    """A video of two clips of five seconds, 10 frames a second, first red, then black; with a preview every second."""
+    dataset = Dataset(root)
+    jpegs = [cv2.imencode(".jpg", np.full((8, 12, 3), (0, 0, red), np.uint8))[1].tobytes() for red in (255, 0)]
+    previews = {"pts": range(0, 100, 10), "jpeg": [jpegs[pts >= 50] for pts in range(0, 100, 10)]}
+    write_payload(dataset.uri, "payload/previews", pa.table(previews))
+    write_payload(dataset.uri, "payload/signals", pa.table({"pts": range(100), "motion": np.arange(100) / 100}))
+    return fill(
+        dataset,
+        sources=[source("/v.mp4", "v")],
+        videos=[video("v", previews_path="payload/previews", signals_path="payload/signals")],
+        clips=[clip("v", 0, 0, 50, motion=0.5), clip("v", 1, 50, 100, motion=0.5)],
     )

@@ -2,6 +2,7 @@
 
 import pickle
 import shutil
+from dataclasses import replace
 
 import pyarrow.compute as pc
 import pytest
@@ -189,8 +190,22 @@ def test_a_selection_without_samples_stops_with_reasons_and_counts(tmp_path, cod
 def test_what_is_no_dataset_is_named(tmp_path, codec):
     with pytest.raises(DatasetError, match="no dataset here"):
         open_training_set(tmp_path, SELECT, codec=codec)
-    with pytest.raises(ConfigError, match="no 'sharpnes'; did you mean sharpness"):
-        SelectionConfig(scores=("sharpnes",))
+    with pytest.raises(ConfigError, match="no 'shrot'; did you mean short"):
+        SelectionConfig(captions=("shrot",))
+
+
+def test_a_score_of_the_users_own_is_told_and_one_that_there_is_not_is_named(tmp_path, codec):
+    dataset = make_dataset(tmp_path)
+    row = {"function": "my:green", "name": "green", "run_id": "r", "fingerprint": "f"}
+    known = {"score_id": "v1-a:green", "clip_id": "v1-a", "video_id": "v1", "value": 0.25, "status": "ok"}
+    failed = {"score_id": "v1-b:green", "clip_id": "v1-b", "video_id": "v1", "status": "failed"}
+    dataset.replace_all("scores", [{**row, **known}, {**row, **failed}])
+    data = open_training_set(dataset, replace(SELECT, scores=("motion", "green")), codec=codec)
+    told = {sample.clip_id: sample.scores["green"] for sample in data}
+    assert told["v1-a"] == 0.25
+    assert set(told.values()) == {0.25, None}
+    with pytest.raises(ConfigError, match=r"no 'sharpnes' in .*; did you mean sharpness"):
+        open_training_set(dataset, replace(SELECT, scores=("sharpnes",)), codec=codec)
 
 
 def test_original_captions_serve_as_alt_text(tmp_path, codec):

@@ -111,6 +111,12 @@ def test_the_same_seed_makes_the_same_picture(run, tmp_path):
     assert not np.array_equal(a, c)
 
 
+def test_a_score_that_the_model_does_not_listen_to_is_refused(dataset, tmp_path, capsys):
+    told = ("--set", 'data.selection.scores=["motion", "shake"]')
+    assert run_command("train", dataset.uri, "--out", tmp_path / "run", *told, *settings()) == 2
+    assert "data.selection.scores has shake, and model.conditions has not" in capsys.readouterr().err
+
+
 @pytest.fixture(scope="module")
 def video(tmp_path_factory):
     path = tmp_path_factory.mktemp("input") / "video.mkv"
@@ -164,6 +170,7 @@ def test_a_storyboard_is_a_file(run, tmp_path):
         (("--size", "16x16", "--out", "x.txt"), "cannot write .txt"),
         (("--step", "77"), "no checkpoint of step 77; there are 0, 2, 4"),
         (("--set", "sampling.stepz=3"), "did you mean steps"),
+        (("--set", "request.scores.sharpnes=3"), "this model was not told it; did you mean sharpness"),
     ],
 )
 def test_bad_requests_say_what_is_wrong(run, video, tmp_path, monkeypatch, capsys, arguments, message):
