@@ -241,7 +241,7 @@ def _fit_codec(source: str | Path, config: TrainConfig) -> Codec:
     footage, _ = read_footage(Dataset(source), config.data.windows, stride)
     every = max(len(footage) // _FIT_WINDOWS, 1)
     videos = (to_video(footage[index]) for index in range(0, len(footage), every))
-    return fit_pca(videos, stride=stride, z_dim=config.data.linear_z_dim)
+    return fit_pca(videos, stride=stride, z_dim=config.data.linear_z_dim, balance=config.data.linear_balance)
 
 
 def _load_codec(home: Path) -> Codec:

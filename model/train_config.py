@@ -34,8 +34,10 @@ class DataConfig:
 
     codec: str | None = None
     """A run of `train-codec` or its file, or diffusers:FOLDER_OR_REPOSITORY. None fits the linear codec, in seconds."""
-    linear_z_dim: int = 48
+    linear_z_dim: int = 64
     """Latent channels of that linear codec."""
+    linear_balance: float = 0.5
+    """How far its channels are brought to the same deviation, 0 to 1: see `fit_pca`."""
     text: str | None = None
     """Folder or repository of a pretrained text encoder whose states were cached with `reelwright encode --text`.
     None trains the built-in one with the model."""
@@ -109,7 +111,11 @@ def completed(config: TrainConfig, *, latent_channels: int, text_dim: int) -> Tr
 def tiny() -> TrainConfig:
     """Minutes on two CPU cores, on drawn or very small footage."""
     windows = WindowConfig(max_area_px=64 * 64, fps=8.0, max_frames=17)
-    return TrainConfig(data=DataConfig(windows=windows))
+    return TrainConfig(
+        data=DataConfig(windows=windows),
+        packs=PackConfig(token_budget=1024),
+        optim=OptimConfig(name="muon", lr=3e-3, muon_lr=0.02, warmup_steps=50, cooldown_share=0.4),
+    )
 
 
 def small() -> TrainConfig:
@@ -139,7 +145,7 @@ def _on_gpu(
 ) -> TrainConfig:
     return TrainConfig(
         steps=steps,
-        data=DataConfig(windows=windows, linear_z_dim=64, text_encoder=TinyTextConfig(dim=256, layers=4, heads=8)),
+        data=DataConfig(windows=windows, text_encoder=TinyTextConfig(dim=256, layers=4, heads=8)),
         model=model,
         flow=FlowConfig(shift=3.0, base_tokens=4096),
         packs=PackConfig(token_budget=token_budget, packs_per_step=packs_per_step),

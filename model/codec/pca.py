@@ -47,11 +47,16 @@ class PCACodec(UnitCodec):
         return from_patches(patches, self.stride, is_start=state is None), True
 
 
-def fit_pca(videos: Iterable[Tensor], *, stride: Stride, z_dim: int) -> PCACodec:
+def fit_pca(videos: Iterable[Tensor], *, stride: Stride, z_dim: int, balance: float = 0.0) -> PCACodec:
     """Fit the components to videos `[B, 3, T, H, W]` in [-1, 1] of any sizes that divide.
 
+    `balance` is how far channels are brought to the same deviation when they are normalised: 0 keeps them in
+    proportion, so that the first, the mean colour, drowns the others, which hold the shapes; 1 makes all alike, and a
+    model learns noise. The square root of the proportions, 0.5, is what a model learns from soonest.
     Raises ValueError when they hold fewer patches than the latent has channels.
     """
+    if not 0 <= balance <= 1:
+        raise ValueError(f"balance is a share, from 0 to 1, got {balance}")
     codec = PCACodec(stride=stride, z_dim=z_dim)
     values = patch_values(stride)
     count = 0
@@ -72,6 +77,12 @@ def fit_pca(videos: Iterable[Tensor], *, stride: Stride, z_dim: int) -> PCACodec
     signs = components.gather(1, components.abs().argmax(1, keepdim=True)).sign()
     codec.components.copy_(components * signs)
     codec.center.copy_(mean)
-    std = variances.flip(0)[:z_dim].clamp(min=0).mean().sqrt().clamp(min=1e-6).item()
-    codec.set_stats(LatentStats(mean=(0.0,) * z_dim, std=(std,) * z_dim))
+    codec.set_stats(LatentStats(mean=(0.0,) * z_dim, std=_scales(variances.flip(0)[:z_dim], balance)))
     return codec.eval()
+
+
+def _scales(variances: Tensor, balance: float) -> tuple[float, ...]:
+    """What channels of these variances are divided by; the mean variance of all is then 1."""
+    deviations = variances.clamp(min=0).sqrt().clamp(min=1e-6)
+    scales = deviations**balance
+    return tuple((scales * (deviations / scales).square().mean().sqrt()).tolist())

@@ -55,6 +55,24 @@ def test_components_are_orthonormal_and_latents_have_one_scale(codec):
     assert stats.result().std[0] > 3 * stats.result().std[-1]  # in proportion, not whitened
 
 
+def test_balance_brings_channels_together_and_changes_no_picture(codec):
+    videos = [smooth_video(9, 16, 24, seed) for seed in range(6)]
+    spreads = []
+    for balance in (0.0, 0.5, 1.0):
+        balanced = fit_pca(videos, stride=STRIDE, z_dim=12, balance=balance)
+        stats = RunningStats(12)
+        for video in videos:
+            stats.add(balanced.encode(video))
+        assert stats.result(per_channel=False).std[0] == pytest.approx(1, abs=0.01)
+        spreads.append(stats.result().std[0] / stats.result().std[-1])
+        again, plain = (c.decode(c.encode(videos[0])) for c in (balanced, fit_pca(videos, stride=STRIDE, z_dim=12)))
+        assert torch.allclose(again, plain, atol=1e-4)
+    assert spreads[1] == pytest.approx(spreads[0] ** 0.5, rel=0.05)
+    assert spreads[2] == pytest.approx(1, rel=0.05)
+    with pytest.raises(ValueError, match="balance is a share"):
+        fit_pca(videos, stride=STRIDE, z_dim=12, balance=2.0)
+
+
 def test_pieces_of_any_length_have_the_bits_of_the_whole(codec):
     video = smooth_video(21, 16, 24, seed=9)
     whole = codec.encode(video)
