@@ -1,20 +1,24 @@
 """Does the tiny preset learn? Drawn footage of mixed sizes, and prompts whose combinations were never trained on.
 
     python -m benchmarks.learning --out learning --minutes 10 --seeds 0 1 2
-    python -m benchmarks.learning --out learning --minutes 60 --seeds 0 --set optim.lr=0.002
+    python -m benchmarks.learning --out learning --minutes 60 --seeds 0
+    python -m benchmarks.learning --out learning --figures docs/images
 
 Draws clips of the tiny world (6 colours, 3 backgrounds, 3 shapes, 2 sizes, 5 motions; images and videos of four
 sizes), fits the linear codec, and trains `model.train_config.tiny` for so many minutes of CPU time per seed. On the way
 it samples held-out prompts with the averaged weights, and the closed-form judge says which facts the videos show.
+Run again, it goes on where it was stopped.
 
-    OUT/curve.json, OUT/curve.png      accuracy over CPU time, every seed
-    OUT/seed-N.png                     a contact sheet: each row a prompt, with frames of its video
+    OUT/MINUTES-min-seed-N/            the run: `reelwright sample` makes videos from it
+    OUT/MINUTES-min-seed-N/curve.json  accuracy over CPU time
+    FIGURES/learning.png, samples.png  all curves under OUT; samples of the longest run beside their prompts
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import textwrap
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,28 +28,29 @@ from typing import Any
 import numpy as np
 import torch
 
-from curate.config import build, to_tree, with_overrides
+from curate.config import build, to_toml, to_tree, with_overrides
 from curate.counter_random import generator
 from curate.drawn.describe import describe
 from curate.drawn.render import render_shot
 from curate.drawn.sample import sample_shot
 from curate.drawn.shot import MOVING_SLOTS, tiny_world
-from model.codec.base import Codec
-from model.codec.pca import fit_pca
+from model.codec.files import save_codec
+from model.codec.pca import PCACodec, fit_pca
 from model.dataset import Sample
-from model.evaluate import attribute_accuracy, drawn_questions
+from model.evaluate import Question, attribute_accuracy, drawn_questions
 from model.pixels import to_video
+from model.run import load_studio
 from model.sample import SampleConfig
 from model.studio import Studio
 from model.text.tiny import TinyTextEncoder
 from model.text.vocabulary import learn_vocabulary
 from model.train import Trainer
 from model.train_config import TrainConfig, completed, tiny
-from model.video_files import contact_sheet, write_pictures
 
 FPS = 8.0
 SIZES = ((32, 32), (24, 40), (40, 24), (32, 48))
-FRAMES, FRAME_SHARES = (1, 5, 9, 17), (0.15, 0.2, 0.4, 0.25)
+FRAMES, FRAME_SHARES = (1, 5, 9, 17), (0.3, 0.25, 0.25, 0.2)
+USUAL = {"frames": 17, "height": 32, "width": 48, "fps": FPS}
 STRIDE = (4, 8, 8)
 HIDDEN = (
     "texture",
@@ -92,7 +97,7 @@ def draw_clips(num: int, seed: int) -> list[tuple[np.ndarray, str]]:
     return clips
 
 
-def encode_clips(clips: Sequence[tuple[np.ndarray, str]], codec: Codec) -> DrawnData:
+def encode_clips(clips: Sequence[tuple[np.ndarray, str]], codec: PCACodec) -> DrawnData:
     samples = []
     for index, (frames, caption) in enumerate(clips):
         height, width = frames.shape[1:3]
@@ -120,83 +125,104 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--clips", type=int, default=8000)
     parser.add_argument("--prompts", type=int, default=256)
-    parser.add_argument("--channels", type=int, default=48, help="of the linear codec")
     parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="KEY=VALUE")
     parser.add_argument("--sampling", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--figures", type=Path, help="draw curves and samples of what is under OUT, into this folder")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    arguments.out.mkdir(parents=True, exist_ok=True)
+    sampling = build(SampleConfig, with_overrides({}, arguments.sampling))
+    if arguments.figures is not None:
+        draw_figures(arguments.out, sampling, arguments.figures)
+        return
+    config = build(TrainConfig, with_overrides(to_tree(tiny()), arguments.overrides))
 
     began = time.process_time()
     clips = draw_clips(arguments.clips, seed=0)
-    codec = fit_pca([to_video(frames) for frames, _ in clips[:1000]], stride=STRIDE, z_dim=arguments.channels)
+    videos = [to_video(frames) for frames, _ in clips[:1000]]
+    codec = fit_pca(videos, stride=STRIDE, z_dim=config.data.linear_z_dim, balance=config.data.linear_balance)
     data = encode_clips(clips, codec)
     held_back = max(len(data) // 50, 16)
-    train_data, val_data = DrawnData(data.samples[held_back:]), DrawnData(data.samples[:held_back])
     print(f"drew and encoded {len(data)} clips in {time.process_time() - began:.0f} CPU-s", flush=True)
-
-    tree = with_overrides(to_tree(tiny()), arguments.overrides)
-    sampling = build(SampleConfig, with_overrides({}, arguments.sampling))
-    curves = []
     for seed in arguments.seeds:
-        config = replace(build(TrainConfig, tree), seed=seed)
-        curves.append(run_seed(config, train_data, val_data, codec, sampling, arguments))
-        (arguments.out / "curve.json").write_text(json.dumps(curves, indent=1))
-    plot(curves, arguments.out / "curve.png")
+        name = f"{arguments.minutes:g}-min-seed-{seed}"
+        run = LearningRun(replace(config, seed=seed), data, held_back, codec, sampling, arguments.out / name)
+        run.go(arguments.minutes, arguments.steps, arguments.prompts)
 
 
-def run_seed(
-    config: TrainConfig, data: DrawnData, val_data: DrawnData, codec: Codec, sampling: SampleConfig,
-    arguments: argparse.Namespace,
-) -> dict[str, Any]:  # fmt: skip
-    """Train one seed and judge it on the way."""
-    vocabulary = learn_vocabulary(sample.captions["descriptive"] for sample in data.samples)
+class LearningRun:
+    """One seed, in a run folder of its own."""
 
-    def make_trainer(steps: int) -> Trainer:
-        torch.manual_seed(config.seed)
-        text = TinyTextEncoder(config.data.text_encoder, vocabulary)
-        full = completed(replace(config, steps=steps), latent_channels=codec.z_dim, text_dim=text.dim)
-        return Trainer(data, text, full, arguments.out / "run", stride=STRIDE[0], val_data=val_data)
+    def __init__(
+        self, config: TrainConfig, data: DrawnData, held_back: int, codec: PCACodec, sampling: SampleConfig, out: Path
+    ) -> None:
+        self.config, self.data, self.held_back = config, data, held_back
+        self.codec, self.sampling, self.out = codec, sampling, out
+        self.vocabulary = learn_vocabulary(sample.captions["descriptive"] for sample in data.samples)
 
-    steps = arguments.steps or round(60 * arguments.minutes / seconds_per_step(make_trainer(100)))
-    trainer = make_trainer(steps)
-    questions = drawn_questions(arguments.prompts, sizes=SIZES, frames=(9, 17, 5, 9), fps=FPS, hidden=HIDDEN)
-    studio = Studio(trainer.model, codec, sampling, {})
-    points, spent, flops, samples = [], 0.0, 0.0, 0
-    marks = {max(round(mark * steps), 1) for mark in MARKS}
-    stream = trainer.batches.start(None)
-    while trainer.step < steps:
-        began = time.process_time()
-        outcome = trainer.update(next(stream))
-        spent += time.process_time() - began
-        flops += outcome["flops"]
-        samples += outcome["samples"]
-        if trainer.step not in marks:
-            continue
+    def go(self, minutes: float, steps: int | None, num_prompts: int) -> None:
+        """Train to the end, from where it was stopped, and judge on the way."""
+        curve_file = self.out / "curve.json"
+        curve = json.loads(curve_file.read_text()) if curve_file.exists() else None
+        if curve is None:
+            steps = steps or round(60 * minutes / seconds_per_step(self._trainer(100)))
+            curve = {"seed": self.config.seed, "minutes": minutes, "steps": steps, "points": []}
+        trainer = self._trainer(curve["steps"])
+        if not trainer.resume():
+            self._store_parts(trainer)
+        questions = drawn_questions(num_prompts, sizes=SIZES, frames=(9, 17, 5, 9), fps=FPS, hidden=HIDDEN)
+        marks = {max(round(mark * curve["steps"]), 1) for mark in MARKS}
+        stream = trainer.batches.start(trainer.cursor)
+        while trainer.step < curve["steps"]:
+            began = time.process_time()
+            step = next(stream)
+            trainer.update(step)
+            trainer.cursor = step.cursor
+            trainer.counts["cpu_s"] += time.process_time() - began
+            if trainer.step in marks:
+                curve["points"].append(self._judge(trainer, questions))
+            if trainer.step in marks or trainer.step % trainer.config.checkpoint_every == 0:
+                trainer.save()
+                curve |= {
+                    "parameters": trainer.num_parameters, "prompts": num_prompts, "clips": len(self.data),
+                    "config": to_tree(trainer.config), "sampling": to_tree(self.sampling), "torch": torch.__version__,
+                }  # fmt: skip
+                curve_file.write_text(json.dumps(curve, indent=1))
+
+    def _trainer(self, steps: int) -> Trainer:
+        torch.manual_seed(self.config.seed)
+        text = TinyTextEncoder(self.config.data.text_encoder, self.vocabulary)
+        config = completed(replace(self.config, steps=steps), latent_channels=self.codec.z_dim, text_dim=text.dim)
+        train, held_out = DrawnData(self.data.samples[self.held_back :]), DrawnData(self.data.samples[: self.held_back])
+        made_of = {"source": "benchmarks.learning", "codec": self.codec.fingerprint(), "text": None, "usual": USUAL}
+        return Trainer(train, text, config, self.out, stride=STRIDE[0], val_data=held_out, provenance=made_of)
+
+    def _store_parts(self, trainer: Trainer) -> None:
+        """What a run folder holds beside its checkpoints."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        save_codec(self.codec, self.out)
+        text = trainer.model.text
+        assert isinstance(text, TinyTextEncoder)
+        (self.out / "text.json").write_text(json.dumps({"built_in": text.config_tree()}, indent=1))
+        (self.out / "config.toml").write_text(to_toml(trainer.config), encoding="utf-8")
+
+    def _judge(self, trainer: Trainer, questions: Sequence[Question]) -> dict[str, Any]:
         loss = trainer.validate()
         with trainer.averaged(trainer.emas[0]):
-            facts = attribute_accuracy(studio, questions)
-        point = {
+            facts = attribute_accuracy(Studio(trainer.model, self.codec, self.sampling, {}), questions)
+        shares = {name: entry["share"] for name, entry in facts.items()}
+        cpu_s = trainer.counts["cpu_s"]
+        shown = "  ".join(f"{name} {share:.2f}" for name, share in shares.items())
+        head = f"seed {self.config.seed}  step {trainer.step:>6}  {cpu_s:>6.0f} CPU-s  loss {loss['loss']:.4f}"
+        print(f"{head}  {shown}", flush=True)
+        return {
             "step": trainer.step,
-            "cpu_s": round(spent, 1),
-            "operations": flops,
-            "samples": samples,
+            "cpu_s": round(cpu_s, 1),
+            "operations": trainer.counts["flops"],
+            "samples": trainer.counts["samples"],
             "held_out_loss": loss["loss"],
             "text_gain_at": loss["text_gain_at"],
-            "facts": {name: entry["share"] for name, entry in facts.items()},
+            "facts": shares,
         }
-        points.append(point)
-        shown = "  ".join(f"{name} {share:.2f}" for name, share in point["facts"].items())
-        print(
-            f"seed {config.seed}  step {trainer.step:>6}  {spent:>6.0f} CPU-s  loss {loss['loss']:.4f}  {shown}",
-            flush=True,
-        )
-    with trainer.averaged(trainer.emas[0]):
-        show(studio, questions[:12], arguments.out / f"seed-{config.seed}.png")
-    return {
-        "seed": config.seed, "parameters": trainer.num_parameters, "prompts": arguments.prompts, "points": points,
-        "config": to_tree(trainer.config), "sampling": to_tree(sampling), "torch": torch.__version__,
-    }  # fmt: skip
 
 
 def seconds_per_step(trainer: Trainer) -> float:
@@ -209,37 +235,70 @@ def seconds_per_step(trainer: Trainer) -> float:
     return (time.process_time() - began) / 12
 
 
-def show(studio: Studio, questions: Sequence[Any], path: Path) -> None:
-    """A row of frames for each prompt, the prompts beside it as text."""
-    rows = []
-    for question, video in zip(questions, studio.draw([q.canvas for q in questions]), strict=True):
-        chosen = video[np.linspace(0, len(video) - 1, 6).round().astype(int)]
-        framed = np.full((6, 48, 48, 3), 255, np.uint8)
-        height, width = video.shape[1:3]
-        top, left = (48 - height) // 2, (48 - width) // 2
-        framed[:, top : top + height, left : left + width] = chosen
-        rows.append(framed)
-        print(f"  {question.canvas.prompt}  ->  {question.judge(video)}", flush=True)
-    write_pictures(path, [contact_sheet(np.concatenate(rows))[None]], fps=1)
+# Figures
 
 
-def plot(curves: Sequence[dict[str, Any]], path: Path) -> None:
+def draw_figures(out: Path, sampling: SampleConfig, figures: Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
+    curves = [json.loads(file.read_text()) for file in sorted(out.glob("*/curve.json"))]
+    figures.mkdir(parents=True, exist_ok=True)
+    plot(curves, figures / "learning.png")
+    longest = max(curves, key=lambda curve: curve["minutes"])
+    studio = load_studio(out / f"{longest['minutes']:g}-min-seed-{longest['seed']}", config=sampling)
+    questions = drawn_questions(12, sizes=SIZES, frames=(9, 17, 5, 9), fps=FPS, hidden=HIDDEN, seed=1)
+    show(studio, questions, figures / "samples.png")
+
+
+def plot(curves: Sequence[dict[str, Any]], path: Path) -> None:
+    """A panel for each length of run, a colour for each fact, a line for each seed."""
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(8, 4.5))
-    names = list(curves[0]["points"][-1]["facts"])
-    for color, name in zip(pyplot.colormaps["tab10"].colors, names, strict=False):  # type: ignore[attr-defined]
-        for number, curve in enumerate(curves):
-            minutes = [point["cpu_s"] / 60 for point in curve["points"]]
-            shares = [point["facts"][name] for point in curve["points"]]
-            axes.plot(minutes, shares, color=color, marker="o", ms=3, lw=1, label=name if number == 0 else None)
-    axes.set(xlabel="CPU minutes of training", ylabel="share of held-out prompts shown", ylim=(0, 1.02))
-    axes.grid(alpha=0.3)
-    axes.legend(loc="lower right")
+    lengths = sorted({curve["minutes"] for curve in curves})
+    figure, panels = pyplot.subplots(1, len(lengths), figsize=(5.2 * len(lengths), 4), sharey=True, squeeze=False)
+    for minutes, axes in zip(lengths, panels[0], strict=True):
+        some = [curve for curve in curves if curve["minutes"] == minutes and curve["points"]]
+        for index, name in enumerate(some[0]["points"][-1]["facts"]):
+            color = "black" if name == "all" else f"C{index}"
+            for number, curve in enumerate(some):
+                x = [point["cpu_s"] / 60 for point in curve["points"]]
+                y = [point["facts"][name] for point in curve["points"]]
+                axes.plot(x, y, color=color, marker="o", ms=3, lw=1.2, label=None if number else name)
+        seeds = ", ".join(str(curve["seed"]) for curve in some)
+        axes.set(
+            xlabel="CPU minutes of training (one core)", ylim=(0, 1.02), title=f"{minutes:g} minutes, seed {seeds}"
+        )
+        axes.grid(alpha=0.3)
+    panels[0][0].set_ylabel("share of held-out prompts whose video shows it")
+    panels[0][-1].legend(loc="lower right", fontsize=8)
     figure.tight_layout()
+    figure.savefig(path, dpi=110)
+
+
+def show(studio: Studio, questions: Sequence[Question], path: Path) -> None:
+    """A row for each prompt: the prompt, frames of its video over time, and what the judge misses in it."""
+    from matplotlib import pyplot
+
+    columns = 5
+    figure, rows = pyplot.subplots(
+        len(questions), columns + 1, figsize=(8.6, 0.92 * len(questions)), width_ratios=[3.4] + [1] * columns
+    )
+    videos = studio.draw([question.canvas for question in questions])
+    for row, question, video in zip(rows, questions, videos, strict=True):
+        missed = [name.removesuffix("_color") for name, holds in question.judge(video).items() if not holds]
+        text = "\n".join(textwrap.wrap(question.canvas.prompt or "", 44))
+        verdict = f"not shown: {', '.join(missed)}" if missed else "all facts shown"
+        row[0].text(0, 0.62, text, fontsize=7.5, va="center")
+        row[0].text(0, 0.08, verdict, fontsize=7, va="center", color="firebrick" if missed else "seagreen")
+        for axes, index in zip(row[1:], np.linspace(0, len(video) - 1, columns).round().astype(int), strict=True):
+            axes.imshow(video[index], interpolation="nearest")
+            for spine in axes.spines.values():
+                spine.set(visible=True, color="0.8", lw=0.5)
+        for axes in row:
+            axes.set(xticks=[], yticks=[])
+        row[0].axis("off")
+    figure.subplots_adjust(left=0.01, right=0.99, top=0.995, bottom=0.005, hspace=0.08, wspace=0.06)
     figure.savefig(path, dpi=110)
 
 
