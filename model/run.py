@@ -47,6 +47,8 @@ from model.validate import Validator
 from model.video_model import VideoModel
 
 _CODEC_NAME, _TEXT_NAME = "codec.json", "text.json"
+RUN_FILES = (FILE_NAME, _CODEC_NAME, _TEXT_NAME, "config.toml")
+"""What a run folder can hold beside checkpoints and log."""
 _FIT_WINDOWS = 256
 
 
@@ -137,7 +139,7 @@ def load_studio(
     """
     folder = find_checkpoint(Path(run), step)
     home = folder.parent
-    file = folder / _weights_name(folder, width)
+    file = folder / weights_name(folder, width)
     tensors, metadata = read_tensors(file)
     if metadata.get("format") != "reelwright-model/1":
         raise WeightsError(
@@ -206,7 +208,8 @@ class HeldOut:
             )
 
 
-def _weights_name(folder: Path, width: float | None) -> str:
+def weights_name(folder: Path, width: float | None) -> str:
+    """The file of a checkpoint that `load_studio` reads."""
     averages = sorted(file.name for file in folder.glob("ema-*.safetensors"))
     if width == 0 or (width is None and not averages):
         return "model.safetensors"

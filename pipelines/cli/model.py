@@ -38,6 +38,7 @@ def add_verbs(app: typer.Typer) -> None:
     app.command()(sample)
     verbs = typer.Typer(help="Examine a trained video model.", no_args_is_help=True)
     verbs.command("eval")(evaluate)
+    verbs.command("share")(share)
     app.add_typer(verbs, name="model")
 
 
@@ -261,6 +262,22 @@ def evaluate(
     settings = _settings(SampleConfig, config, set_ or [])
     result = evaluate_run(run, dataset, settings, drawn=drawn, clips=clips, step=step, device=device, clip=clip)
     write_json(result)
+    return 0
+
+
+def share(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Run folder of `reelwright train`, or a checkpoint in it.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="New folder for the small copy.")],
+    step: Annotated[int | None, typer.Option(help="Checkpoint of this step; default the newest.")] = None,
+    width: Annotated[float | None, typer.Option("--ema", help="Width of the averaged weights.")] = None,
+) -> int:
+    """Copy what sampling needs of a run, in half precision: a tenth of a checkpoint. It can be sampled from like a run.
+
+    Example: reelwright model share runs/first --out first-small
+    """
+    from model.share import share as share_run
+
+    print(f"{out}: {share_run(run, out, step=step, width=width) / 1e6:.1f} MB")
     return 0
 
 

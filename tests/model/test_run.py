@@ -7,7 +7,7 @@ import torch
 from small_dataset import make_dataset
 from stand_ins import tiny_config
 
-from curate.errors import ConfigError, WeightsError
+from curate.errors import ConfigError, UsageError, WeightsError
 from model.canvas import Canvas
 from model.checkpoint import list_checkpoints
 from model.codec.files import save_codec
@@ -16,6 +16,7 @@ from model.dataset import NothingToTrainOnError, SelectionConfig
 from model.pack import PackConfig
 from model.run import load_studio, train
 from model.sample import SampleConfig
+from model.share import share
 from model.text.tiny import TinyTextConfig
 from model.train_config import DataConfig, TrainConfig
 from model.train_log import read_log
@@ -76,6 +77,19 @@ def test_any_weights_of_a_run_can_be_chosen(run):
         load_studio(run, width=0.3)
     with pytest.raises(WeightsError, match="no checkpoint of step 3; there are 0, 2, 4"):
         load_studio(run, step=3)
+
+
+def test_a_shared_run_is_small_and_makes_the_same_videos(run, tmp_path):
+    size = share(run, tmp_path / "small")
+    assert size < 0.4 * sum(file.stat().st_size for file in run.rglob("*") if file.is_file())
+    assert not list(tmp_path.rglob("optimizer.safetensors"))
+    canvas = Canvas(frames=5, height=16, width=24, fps=8.0, prompt="a cat")
+    whole, small = (load_studio(path, device="cpu", config=SampleConfig(steps=2)) for path in (run, tmp_path / "small"))
+    assert small.usual == whole.usual
+    assert small.provenance["step"] == 4
+    assert np.abs(whole.draw([canvas])[0].astype(int) - small.draw([canvas])[0]).max() <= 2
+    with pytest.raises(UsageError, match="not empty"):
+        share(run, tmp_path / "small")
 
 
 def test_running_again_goes_on_and_another_codec_is_refused(dataset, run, tmp_path):

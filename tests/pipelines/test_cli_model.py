@@ -194,6 +194,15 @@ def test_a_prompt_that_is_too_long_is_refused(run, tmp_path, capsys):
     assert "is too long for its encoder" in capsys.readouterr().err
 
 
+def test_a_run_is_handed_on_small(run, tmp_path, capsys):
+    assert run_command("model", "share", run, "--out", tmp_path / "small") == 0
+    assert "MB" in capsys.readouterr().out
+    out = tmp_path / "out.png"
+    small = ("sampling.steps=2", "request.frames=1")
+    assert run_command("sample", tmp_path / "small", "a cat", "--out", out, "--size", "16x16", *settings(small)) == 0
+    assert out.exists()
+
+
 def test_a_run_is_measured_with_what_is_at_hand(run, dataset, capsys):
     arguments = ("--drawn", 2, "--clips", 2, "--set", "steps=2", "--device", "cpu")
     assert run_command("model", "eval", run, dataset.uri, *arguments) == 0
