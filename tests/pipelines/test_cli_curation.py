@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from curated import curate
 
-from pipelines.cli.app import app, main
+from pipelines.cli.app import main
 
 
 @pytest.fixture(scope="module")
@@ -143,13 +143,6 @@ def test_what_makes_no_sense_is_refused_in_a_line_before_any_work(
     assert status == 2 or (status == 1 and "no dataset here" in err)
     assert re.search(message, err), err
     assert not (tmp_path / "x").exists()
-
-
-@pytest.mark.parametrize("verb", [command.name or command.callback.__name__ for command in app.registered_commands])
-def test_help_of_every_verb_ends_with_an_example(run, verb):
-    status, out, _ = run(verb, "--help")
-    assert status == 0
-    assert f"Example: reelwright {verb}" in " ".join(out.split())
 
 
 def test_the_page_of_the_manifest_is_what_the_schema_says(run):
