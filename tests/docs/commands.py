@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -62,28 +61,34 @@ class Reader:
         if step.kind == "file":
             (self.folder / step.name).write_text(step.text, encoding="utf-8")
             return ""
+        if step.kind == "sql":
+            return self._run(step, ["query", "dataset", step.text, "--format", "json"])
+        if step.kind == "command":
+            return self._type(step)
         with contextlib.redirect_stdout(io.StringIO()) as printed:
-            if step.kind == "python":
-                exec(compile(step.text, str(step), "exec"), self.names)
-            else:
-                self._type(step)
+            exec(compile(step.text, str(step), "exec"), self.names)
         return printed.getvalue()
 
-    def _type(self, step: Step) -> None:
+    def _type(self, step: Step) -> str:
         (program, *arguments), target = words(step.text)
         if program == "make":
             assert f"\n{arguments[0]}:" in (ROOT / "Makefile").read_text(), f"{step}: no such target"
-            return
+            return ""
         assert program == "reelwright", f"{step}: say in the page what it needs, by a comment `# needs ...`"
         names, verb = verb_of(arguments)
-        self._provide(arguments)
-        printed, errors = io.StringIO(), io.StringIO()
-        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(errors):
-            status = run([*arguments, *_small(names, verb, arguments)])
-        assert status == 0, f"{step}\nstatus {status}\n{printed.getvalue()[-2000:]}\n{errors.getvalue()[-3000:]}"
+        answer = self._run(step, [*arguments, *_small(names, verb, arguments)])
         if target:
-            Path(target).write_text(printed.getvalue(), encoding="utf-8")
-        sys.stdout.write(printed.getvalue())
+            Path(target).write_text(answer, encoding="utf-8")
+        return answer
+
+    def _run(self, step: Step, arguments: list[str]) -> str:
+        printed, errors = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            self._provide(arguments)
+        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(errors):
+            status = run(arguments)
+        assert status == 0, f"{step}\nstatus {status}\n{printed.getvalue()[-2000:]}\n{errors.getvalue()[-3000:]}"
+        return printed.getvalue()
 
     def _provide(self, arguments: list[str]) -> None:
         written = {arguments[index + 1] for index, word in enumerate(arguments[:-1]) if word in ("--out", "-o")}

@@ -3,6 +3,7 @@
 A fenced block is one of
     a file        its first line is `# NAME.py` or `# NAME.toml`
     Python        language python
+    a question    language sql: what `reelwright query dataset` is asked
     commands      language sh; a line that goes on ends in a backslash
     text          anything else, such as output; it may not hold a line that begins with `reelwright`
 
@@ -34,7 +35,7 @@ class Step:
 
     page: str
     line: int
-    kind: str  # file, python, command
+    kind: str  # file, python, sql, command
     text: str
     name: str = ""  # of a file
     needs: str | None = None  # what a reader must have for a command
@@ -56,6 +57,8 @@ def steps(page: Path) -> list[Step]:
         elif language == "python":
             needs = _NEEDS.search(body.splitlines()[0])
             found.append(Step(name, line, "python", body, needs=needs and needs.group(1)))
+        elif language == "sql":
+            found.append(Step(name, line, "sql", body))
         elif language in ("sh", "bash", "shell"):
             found += _commands(name, line, body)
         else:

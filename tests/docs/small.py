@@ -102,7 +102,7 @@ def _list(shelf: Shelf, path: Path) -> None:
 
 def _dataset(shelf: Shelf, path: Path) -> None:
     listed = shelf.get("list.csv")
-    shelf.make("curate", str(listed), "--out", str(path), "--local", "--json")
+    shelf.make("curate", str(listed), str(shelf.get("footage")), "--out", str(path), "--local", "--json")
     shelf.make("caption", str(path), "--captioner", "original", "--kind", "alt", "--local", "--json")
 
 

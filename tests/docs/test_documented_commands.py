@@ -1,6 +1,7 @@
 """Every command that README.md and docs/*.md show works, in the order of the page; help ends with an example."""
 
 import inspect
+import json
 
 import pytest
 from commands import all_verbs, has_options, parse, verb_of
@@ -22,7 +23,8 @@ def test_what_a_page_shows_works_in_its_order(page, reader):
             except Exception as error:
                 pytest.fail(f"{step}\n{error}")
         if step.needs is None and not (step.kind == "command" and step.text.split()[1] in NOT_RUN):
-            reader.do(step)
+            answer = reader.do(step)
+            assert step.kind != "sql" or json.loads(answer), f"{step}: a question without an answer shows nothing"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
