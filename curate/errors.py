@@ -53,6 +53,10 @@ class DatasetError(ReelwrightError):
     """A dataset that is missing, foreign, newer than this version, or being changed by somebody else."""
 
 
+class EngineError(ReelwrightError):
+    """A Ray cluster that cannot be started or joined."""
+
+
 class CaptionerError(ReelwrightError):
     """A captioner that cannot go on: a server that is down, weights that are not there, answers of other clips."""
 

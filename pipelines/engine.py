@@ -19,13 +19,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
-from curate.errors import ConfigError
+from curate.errors import ConfigError, EngineError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _WAVE = 50_000
 """Items that are handed to Ray at a time, which bounds what the driver holds."""
+
+_START_ATTEMPTS = 3
 
 _LIGHT = 5_000
 """Fewer items of light work than this are done before a cluster would have started."""
@@ -121,16 +123,31 @@ class Engine:
             if type(handler).__name__ == "PlainRayHandler":
                 handler.setLevel(logging.ERROR)  # our own progress is on the terminal; Ray's log file keeps all of it
         if not ray.is_initialized():  # else it is somebody else's: used, and left as it is
-            where: dict[str, Any] = {"address": self._config.address}
-            if self._config.address is None:
-                where = {
-                    "num_cpus": self._config.num_cpus,
-                    "object_store_memory": self._config.object_store_mib << 20,
-                    "include_dashboard": False,
-                }
-            ray.init(**where, logging_level=logging.ERROR, log_to_driver=False)
+            _init_ray(self._config)
             self._ours = True
         self._started = True
+
+
+def _init_ray(config: EngineConfig) -> None:
+    import ray
+
+    where: dict[str, Any] = {"address": config.address}
+    if config.address is None:
+        where = {
+            "num_cpus": config.num_cpus,
+            "object_store_memory": config.object_store_mib << 20,
+            "include_dashboard": False,
+        }
+    for attempt in range(_START_ATTEMPTS):
+        try:
+            ray.init(**where, logging_level=logging.ERROR, log_to_driver=False)
+            return
+        except Exception as error:  # Ray has no type of its own for this
+            ray.shutdown()
+            # Ray waits half a minute for its processes, which is too little on a machine that has much else to do.
+            if config.address is not None or attempt == _START_ATTEMPTS - 1:
+                what = f"join the Ray cluster at {config.address}" if config.address else "start Ray on this machine"
+                raise EngineError(f"could not {what}: {error}; --local runs without Ray") from None
 
 
 def _run_on_ray(

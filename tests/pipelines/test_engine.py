@@ -2,7 +2,7 @@
 
 import pytest
 
-from curate.errors import ConfigError
+from curate.errors import ConfigError, EngineError
 from pipelines.engine import Engine, EngineConfig, Raised
 
 
@@ -71,6 +71,27 @@ def test_two_jobs_share_a_cluster_without_disturbing_each_other(tmp_path):
         assert outcomes(engine, 60) == expected(60)
         assert other.wait(120) == 0
         assert outcomes(engine, 8) == expected(8)  # the end of the other job did not end the cluster
+
+
+@pytest.mark.parametrize(
+    ("address", "attempts", "message"),
+    [(None, 3, "start Ray on this machine: too slow"), ("auto", 1, "join the Ray cluster at auto: too slow")],
+)
+def test_a_cluster_that_does_not_come_up_is_one_line_and_its_own_is_tried_again(
+    monkeypatch, address, attempts, message
+):
+    import ray
+
+    calls = []
+
+    def init(**where):
+        calls.append(where)
+        raise Exception("too slow")
+
+    monkeypatch.setattr(ray, "init", init)
+    with Engine(EngineConfig(address=address)) as engine, pytest.raises(EngineError, match=message):
+        outcomes(engine, 3)
+    assert len(calls) == attempts
 
 
 @pytest.mark.parametrize(
