@@ -26,7 +26,7 @@ from curate.drawn.sample_film import sample_film
 from curate.video import open_video, to_rgb
 from curate.video_write import Encoding, write_video
 
-GOLD_VERSION = 3
+GOLD_VERSION = 4
 SIZES = ((640, 360), (480, 270), (426, 240), (480, 480), (272, 480), (854, 480))
 RATES = (24, 25, 30, 30, 15, 50, 60)
 ENCODINGS = (
@@ -40,6 +40,7 @@ JOIN_WEIGHTS |= {"wipe": 12, "iris": 4, "push": 2}
 DECOY_WEIGHTS = {"none": 10, "flash": 4, "exposure": 2, "title": 2, "passing": 2, "whip": 2}
 VARIABLE_RATE_SHARE = 1 / 6
 SAME_CLIP_SHARE = 0.2
+FADED = 0.7  # of its usual contrast
 VISIBLE_CHANGE = 10.0  # mean difference of adjacent frames, 0 to 255
 NEAR_DUPLICATES = ("keyboard_rot", "traffic_camera", "press_")
 
@@ -84,7 +85,14 @@ def load_clip(path: Path, max_px: int = 640, max_frames: int = 250) -> Clip:
             if len(frames) == max_frames:
                 break
     fps = (len(frames) - 1) / (seconds[-1] - seconds[0]) if len(frames) > 1 else 25.0
-    return Clip(path.name, fps, np.stack(frames))
+    return Clip(path.name, fps, _without_own_fades(np.stack(frames)))
+
+
+def _without_own_fades(frames: np.ndarray) -> np.ndarray:
+    """The clip without frames that fade in or out at its ends: a film would hold transitions that nobody marked."""
+    spread = frames.reshape(len(frames), -1).std(axis=1)
+    whole = np.flatnonzero(spread > FADED * np.median(spread))
+    return frames[whole[0] : whole[-1] + 1]
 
 
 def make_film(path: Path, clips: Sequence[Clip], seed: int, name: str, seconds: float = 30.0) -> Marks:

@@ -164,7 +164,9 @@ def _without_overlaps(found: list[Boundary], fades: list[Fade]) -> list[Boundary
     kept = [Boundary("fade", fade.start, fade.end, 1.0) for fade in fades if fade.is_boundary]
     taken = [(fade.start, fade.end) for fade in fades]
     for boundary in sorted(found, key=lambda b: (b.kind != "cut", -b.confidence)):
-        if all(boundary.end_index < start or boundary.start_index > end for start, end in taken):
+        # A fade may begin with the first frame after a cut.
+        reach = boundary.end_index - (boundary.kind == "cut")
+        if all(reach < start or boundary.start_index > end for start, end in taken):
             kept.append(boundary)
             taken.append((boundary.start_index, boundary.end_index))
     return sorted(kept, key=lambda boundary: boundary.start_index)

@@ -37,7 +37,7 @@ class Thresholds:
     """Gradual: way of the whole picture, in widths or heights; more is a whip pan."""
     lasting: float = 0.6
     """Gradual: how much of the change is left over a longer time; less is something that passed by."""
-    plain: float = 3.0
+    plain: float = 2.0
     """Fade: relief of a picture with nothing on it."""
     apart: float = 12.0
     """Any: difference of the pictures on both sides of a gradual transition or a short fade."""
@@ -65,6 +65,10 @@ WEIGHTS = {
 }
 """Log odds per unit of each of `gradual_features`."""
 
+_NOTHING_KEPT = 0.1
+_SMEAR_FRAMES = 2  # over which compression spreads a step
+_MORE_THAN_PLAIN = 1.5
+_LONGEST_HOLD_S = 1.0  # a plain picture that stays for longer is a scene of its own
 _AROUND_S = 0.07  # and at least two frames: within that a cut has no rival
 _USUAL_RELIEF, _LEAST_CONTRAST = 35.0, 0.3
 _STEEPNESS = 6.0  # log odds from nothing to the threshold
@@ -74,8 +78,12 @@ def jump_strength(columns: Columns, seconds: np.ndarray, k: Thresholds) -> np.nd
     """How far the change before each frame stands out, whatever it is."""
     jump = np.nan_to_num(columns["jump"])
     ratio = (jump + 0.5) / (_largest_around(jump, seconds) + 0.5)
-    needed = k.jump * contrast_around(columns, seconds, 0.1)
-    return np.minimum(jump * np.sqrt(ratio) / needed, ratio / k.ratio)
+    stands_out = jump * np.sqrt(ratio) / (k.jump * contrast_around(columns, seconds, 0.1))
+    # Where no structure survives and all around is calm, half the difference is enough.
+    other_picture = np.nan_to_num(columns["kept"], nan=1.0) < _NOTHING_KEPT
+    return np.maximum(
+        np.minimum(stands_out, ratio / k.ratio), other_picture * np.minimum(2 * stands_out, ratio / (2 * k.ratio))
+    )
 
 
 def cut_strength(columns: Columns, seconds: np.ndarray, k: Thresholds) -> tuple[np.ndarray, np.ndarray]:
@@ -131,13 +139,14 @@ def gradual_strength(columns: Columns, seconds: np.ndarray, scale_s: float, k: T
     enough = np.nan_to_num(columns[gradual_column("apart", scale_s)]) / needed
     still = (1 - features["travel"]) / (1 - k.travel)
     stays = features["lasting"] / k.lasting
+    # Nearer to the edges of a video there is no telling how much each side moves.
+    whole = (seconds >= seconds[0] + 1.5 * scale_s) & (seconds <= seconds[-1] - 1.5 * scale_s)
     strengths = {}
     for kind, weights in WEIGHTS.items():
         log_odds = weights["bias"] + sum(w * features[name] for name, w in weights.items() if name != "bias")
         likely = 1 + np.nan_to_num(log_odds, nan=-_STEEPNESS) / _STEEPNESS
-        strengths[kind] = np.maximum(
-            np.minimum.reduce([likely, enough, still, *([stays] if kind == "wipe" else [])]), 0
-        )
+        weakest = np.minimum.reduce([likely, enough, still, *([stays] if kind == "wipe" else [])])
+        strengths[kind] = whole * np.maximum(weakest, 0)
     return strengths
 
 
@@ -159,8 +168,12 @@ def find_fades(columns: Columns, seconds: np.ndarray, k: Thresholds) -> list[Fad
     for first, end in zip(edges[::2], edges[1::2], strict=True):
         low, high = (_ramp(relief, seconds, abrupt, *side) for side in ((int(first), -1), (int(end) - 1, 1)))
         inner = low > 0 and high < len(relief) - 1
-        if inner and min(relief[low], relief[high]) < 2 * k.plain:
+        if inner and min(relief[low], relief[high]) < 2 * np.median(relief[first:end]) + _MORE_THAN_PLAIN:
             continue  # a plain scene, in which the relief wavers
+        if seconds[end - 1] - seconds[first] > _LONGEST_HOLD_S:  # a plain scene: each ramp is a fade, each step a cut
+            ramps = [(low, int(first), abrupt[first]), (int(end) - 1, high, abrupt[min(end, len(relief) - 1)])]
+            fades += [Fade(a, b, a > 0 and b < len(relief) - 1) for a, b, is_step in ramps if not is_step]
+            continue
         blinks = inner and (_is_flash(columns, int(first), k) or _is_blink(columns, seconds, low, high, k))
         fades.append(Fade(low, high, inner and not blinks))
     return fades
@@ -170,8 +183,8 @@ def _ramp(relief: np.ndarray, seconds: np.ndarray, abrupt: np.ndarray, index: in
     """The last frame in one direction up to which the relief keeps growing: two seconds, or one abrupt step."""
     start, last = index, len(relief) - 1
     while 0 < index < last and abs(seconds[index] - seconds[start]) < 2:
-        if abrupt[index + max(way, 0)]:
-            return index + way
+        if abrupt[index + max(way, 0)]:  # part of the fade when there is no ramp before it, else a cut beside it
+            return index + way if abs(index - start) <= _SMEAR_FRAMES else index
         # A few frames ahead, because bars and noise make it waver.
         ahead = [i for i in (index + way, index + 2 * way, index + 3 * way) if 0 <= i <= last]
         best = max(ahead, key=lambda i: relief[i])
@@ -193,7 +206,8 @@ def _is_blink(columns: Columns, seconds: np.ndarray, low: int, high: int, k: Thr
     if length_s >= 2 * RETURN_S:
         return False
     across = [columns[gradual_column("apart", s)][(low + high) // 2] for s in SCALES_S if s > length_s / 2 + 0.03]
-    return bool(across) and min(across) < k.apart
+    needed = k.apart * contrast_around(columns, seconds, length_s / 2 + 0.1)[(low + high) // 2]
+    return bool(across) and min(across) < needed
 
 
 def _largest_around(values: np.ndarray, seconds: np.ndarray) -> np.ndarray:

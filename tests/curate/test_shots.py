@@ -90,6 +90,29 @@ def test_gradual_transitions_are_told_apart_and_their_frames_belong_to_no_shot(k
     assert boundary.end_index - boundary.start_index <= 2 * length + 10
 
 
+def test_a_plain_picture_that_stays_is_a_scene_between_two_fades():
+    a, plain, b = scene(1, 60), [np.zeros((144, 256, 3), np.uint8)], scene(2, 60)
+    pictures = a[:50] + mixed(a[50:], plain * 10) + plain * 50 + mixed(plain * 10, b[:10]) + b[10:]
+    out, into = find_boundaries(measure(pictures))
+    assert (out.kind, into.kind) == ("fade", "fade")
+    assert out.end_index <= 62
+    assert into.start_index >= 108
+
+
+def test_cuts_to_a_plain_picture_that_stays_are_cuts():
+    plain = [np.full((144, 256, 3), 90, np.uint8)] * 50
+    found = find_boundaries(measure(scene(1, 50) + plain + scene(2, 50)))
+    assert [(boundary.kind, boundary.start_index) for boundary in found] == [("cut", 50), ("cut", 100)]
+
+
+def test_a_cut_to_a_shot_that_fades_away_is_found_beside_the_fade():
+    black = [np.zeros((144, 256, 3), np.uint8)]
+    b = [cv2.addWeighted(picture, 1 - 0.02 * i, black[0], 0.02 * i, 0) for i, picture in enumerate(scene(2, 32))]
+    pictures = scene(1, 50) + b[:20] + mixed(b[20:], black * 12) + black * 3 + mixed(black * 12, scene(3, 12))
+    found = find_boundaries(measure(pictures + scene(3, 60)[12:]))
+    assert sorted((boundary.kind, boundary.start_index) for boundary in found) == [("cut", 50), ("fade", 50)]
+
+
 def lit(pictures: list[np.ndarray], first: int, last: int, light: float) -> list[np.ndarray]:
     return [
         np.clip(picture + float(light), 0, 255).astype(np.uint8) if first <= index <= last else picture
@@ -144,6 +167,13 @@ DECOYS = {
 @pytest.mark.parametrize("name", DECOYS)
 def test_is_no_boundary(name):
     assert kinds(DECOYS[name]()) == []
+
+
+def test_a_faint_cut_between_unlike_pictures_is_found():
+    def pale(pictures):
+        return [cv2.addWeighted(picture, 0.12, np.full_like(picture, 110), 0.88, 0) for picture in pictures]
+
+    assert kinds(pale(scene(1, 50, pan_px=0) + scene(2, 50, pan_px=0))) == ["cut"]
 
 
 def test_flashes_are_counted():
