@@ -262,10 +262,10 @@ def _load_codec(home: Path) -> Codec:
 def _load_or_make_text(source: str | Path, out: Path, config: TrainConfig, data: TrainingSet) -> TextEncoder:
     if config.data.text is not None:
         return open_text_cache(source)
+    torch.manual_seed(config.seed)  # every process, and every new start, begins with the same weights
     if (out / _TEXT_NAME).exists():
         return _load_text(out)
     texts = (text for row in data.samples["captions"].to_pylist() for _, text in row)
-    torch.manual_seed(config.seed)
     return TinyTextEncoder(config.data.text_encoder, learn_vocabulary(texts))
 
 
