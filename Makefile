@@ -19,7 +19,7 @@ $(READY): pyproject.toml constraints.txt
 	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/uv pip install --quiet $(if $(TORCH_BACKEND),--torch-backend $(TORCH_BACKEND),--constraint constraints.txt) --editable '.[dev]'
 	touch $(READY)
 
-demo: $(READY)   ## draw footage, curate it, query it
+demo: $(READY)   ## run the whole recipe: footage, clips, captions, model, videos, report
 	$(BIN)/reelwright demo
 
 test: $(READY)   ## every test that needs no GPU and no network

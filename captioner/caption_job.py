@@ -22,7 +22,7 @@ from curate.schema import CAPTION_KINDS
 CAPTION_VERSION = 1
 """Raised whenever the same settings would give other rows."""
 
-_BATCHES = {"original": 4096, "compose": 4096, "template": 4096, "hf": 128}
+_BATCHES = {"original": 4096, "compose": 4096, "template": 4096, "measured": 4096, "hf": 128}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

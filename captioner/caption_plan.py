@@ -6,6 +6,7 @@ weights, other frames, another version of the checks. Captions of other kinds an
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,7 @@ from captioner.clip_frames import ClipSource
 from captioner.drawn_truth import DrawnTruth
 from captioner.duplicates import DuplicateWatch, allowed_copies
 from captioner.kept_clips import kept_clips
+from captioner.makers.measured import MEASURED
 from curate.errors import UsageError
 from curate.tables import Dataset
 
@@ -109,7 +111,7 @@ def _state_of(clip: ClipSource, row: Mapping[str, Any] | None, job: CaptionJob) 
 
 
 def _clips_with_context(dataset: Dataset, job: CaptionJob) -> list[ClipSource]:
-    clips = list(kept_clips(dataset, ("camera_motion", "start_s", "end_s")))
+    clips = list(kept_clips(dataset, ("start_s", "end_s", *MEASURED)))
     contexts = _Contexts(dataset, job)
     return [replace(clip.source, context=contexts.of(clip.row, clip.source.uri)) for clip in clips]
 
@@ -129,6 +131,7 @@ class _Contexts:
             "camera_motion": clip["camera_motion"],
             "original_caption": self._originals.get(clip["video_id"]),
             "facts": self._facts.get(clip["clip_id"]),
+            "measured": json.dumps({name: clip[name] for name in MEASURED}),
             "slots": self._truth.slots(uri, clip["start_s"], clip["end_s"]) if self._truth else None,
         }
         return {key: value for key, value in found.items() if key in self._reads and value}

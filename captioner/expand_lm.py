@@ -86,6 +86,11 @@ def train_expander(
     return folder
 
 
+def is_expander(folder: str | Path) -> bool:
+    """Whether a folder holds an expander, whole: its note is written last."""
+    return (Path(folder) / _NOTE_FILE).is_file()
+
+
 class LmWriter:
     """Expansions by a model that `train_expander` made."""
 
@@ -95,7 +100,7 @@ class LmWriter:
 
         logging.disable_progress_bar()
         folder = Path(folder)
-        if not (folder / _NOTE_FILE).is_file():
+        if not is_expander(folder):
             raise UsageError(f"{folder}: no trained expander; make one with `reelwright captioner train --expander`")
         note = json.loads((folder / _NOTE_FILE).read_text(encoding="utf-8"))
         self.name, self.min_words, self._context = f"lm:{folder.resolve().name}", note["min_words"], note["context"]

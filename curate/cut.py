@@ -21,7 +21,7 @@ from curate.errors import ConfigError, VideoError
 from curate.fetch import FetchConfig, local_copy
 from curate.isolate import Child, Killed, Limits
 from curate.sources import local_path
-from curate.video_write import Encoding
+from curate.video_write import SAME_BYTES, Encoding
 
 CUT_VERSION = 1
 """Raised whenever the same clip and settings would give another file."""
@@ -191,7 +191,7 @@ def _copy_packets(source: str, clip: Mapping[str, Any], target: Path) -> Fractio
     partial = target.with_name(f".{target.stem}.{os.getpid()}.partial{target.suffix}")
     start, end = clip["start_pts"], clip["end_pts"]
     try:
-        with av.open(source) as reader, av.open(str(partial), "w") as writer:
+        with av.open(source) as reader, av.open(str(partial), "w", options=SAME_BYTES) as writer:
             stream = next(s for s in reader.streams.video if not s.disposition & av.stream.Disposition.attached_pic)
             reader.seek(start, stream=stream, backward=True)
             copied = writer.add_stream_from_template(stream)

@@ -25,6 +25,9 @@ ENCODERS = {
 }
 """Encoders for each codec, best first. Which of them exist depends on the build of FFmpeg."""
 
+SAME_BYTES = {"fflags": "bitexact"}
+"""For what is written: no random ids and no dates in the file, so that the same pictures give the same bytes."""
+
 _QUIET_OPTIONS = {"libx265": {"x265-params": "log-level=error"}}  # it speaks past FFmpeg's own log
 _BT601 = 6
 _CRF_DEFAULTS = {"libx264": "18", "libx265": "20", "libsvtav1": "28", "libaom-av1": "28", "libvpx-vp9": "28"}
@@ -77,7 +80,7 @@ def write_video(
     partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     time_base = time_base or 1 / Fraction(fps)
     try:
-        with av.open(str(partial), "w") as container:
+        with av.open(str(partial), "w", options=SAME_BYTES) as container:
             count = _encode(container, pictures, iter(pts) if pts is not None else None, fps, time_base, encoding)
         if count == 0:
             raise VideoError("encode", f"{path}: no frames to write")

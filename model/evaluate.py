@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -24,6 +24,9 @@ from curate.counter_random import generator
 from model.canvas import Canvas
 from model.pixels import to_video
 from model.studio import Studio
+
+if TYPE_CHECKING:
+    from curate.drawn.shot import World
 
 
 class Features(Protocol):
@@ -161,9 +164,9 @@ def attribute_accuracy(studio: Studio, questions: Sequence[Question], *, togethe
 
 def drawn_questions(
     num: int, *, sizes: Sequence[tuple[int, int]], frames: Sequence[int], fps: float, seed: int = 0,
-    held_out: bool = True, hidden: Sequence[str] = (),
+    held_out: bool = True, hidden: Sequence[str] = (), world: World | None = None,
 ) -> list[Question]:  # fmt: skip
-    """Questions of the tiny drawn world, by default on combinations that are never drawn for training.
+    """Questions of a drawn world, the tiny one if none is given, on combinations that are never drawn for training.
 
     `sizes` are height, width. Slots in `hidden` are not told in the prompt.
     """
@@ -172,16 +175,17 @@ def drawn_questions(
     from curate.drawn.sample import sample_shot
     from curate.drawn.shot import MOVING_SLOTS, facts, tiny_world
 
+    world = world or tiny_world()
     questions = []
     for index in range(num):
         (height, width), length = sizes[index % len(sizes)], frames[index % len(frames)]
         duration_s = max((length - 1) / fps, 0.5)
-        shot = sample_shot(generator(seed, "question", index), tiny_world(), held_out=held_out, duration_s=duration_s)
+        shot = sample_shot(generator(seed, "question", index), world, held_out=held_out, duration_s=duration_s)
         untold = (*hidden, *(MOVING_SLOTS if length == 1 else ()))
         prompt = describe(shot, "descriptive", seed=index, hidden=untold)
         wanted = facts(shot)
         canvas = Canvas(
             frames=length, height=height, width=width, fps=fps, prompt=prompt, seed=1_000_000 * seed + index
         )
-        questions.append(Question(canvas, lambda video, wanted=wanted: score(video, wanted)))  # type: ignore[misc]
+        questions.append(Question(canvas, lambda video, wanted=wanted: score(video, wanted, world)))  # type: ignore[misc]
     return questions

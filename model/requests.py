@@ -8,7 +8,7 @@ OUT.json             the request, the seed, what made the weights: enough to mak
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -78,8 +78,8 @@ class Request:
             raise UsageError("a video lasts a positive number of seconds, or at least one frame")
 
 
-def fulfil(studio: Studio, request: Request, out: Path) -> dict[str, Any]:
-    """Make what is asked for, write it with its contact sheet and its record, and return the record."""
+def fulfil(studio: Studio, request: Request, out: Path, *, notes: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Make what is asked for, write it with its contact sheet and its record, and return the record, with `notes`."""
     told = studio.model.dit.config.conditions
     for name in request.scores:
         if name not in told:
@@ -95,6 +95,7 @@ def fulfil(studio: Studio, request: Request, out: Path) -> dict[str, Any]:
         "request": to_tree(request),
         "sampling": to_tree(studio.config),
         "made_by": studio.provenance,
+        **(notes or {}),
     }
     out.with_suffix(".json").write_text(json.dumps(record, indent=1), encoding="utf-8")
     return record
@@ -181,6 +182,8 @@ def _completed(studio: Studio, request: Request) -> tuple[Request, list[np.ndarr
         frames = request.frames
     else:
         frames = int(usual["frames"]) if request.seconds is None else max(round(request.seconds * fps), 1)
+        if request.task == "loop":  # a whole number of latent frames
+            frames = max(frames // studio.codec.stride[0], 1) * studio.codec.stride[0]
     return replace(request, frames=frames, seconds=None, height=height, width=width, fps=fps), inputs
 
 

@@ -6,11 +6,12 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from curate.drawn import shot as drawn_shot
 from model.evaluate import ClipFeatures, Features, RandomFeatures, attribute_accuracy, distances, drawn_questions
 from model.parallel import World
 from model.plan import describe_plan, plan_run, time_step
@@ -82,31 +83,50 @@ def show_training(steps: int, *, quiet: bool = False) -> Iterator[Callable[[dict
 
 
 def make_sample(
-    run: str, settings: SampleSettings, out: Path, *, step: int | None, width: float | None, device: str | None
-) -> dict[str, Any]:
-    """Load a run and fulfil a request with it."""
-    return fulfil(
-        load_studio(run, step=step, width=width, device=device, config=settings.sampling), settings.request, out
-    )
+    run: str, settings: SampleSettings, out: Path, *, step: int | None = None, width: float | None = None,
+    device: str | None = None, expander: str | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Load a run and fulfil a request with it. `expander` is that of `expander_of`."""
+    studio = load_studio(run, step=step, width=width, device=device, config=settings.sampling)
+    request, notes = expanded(settings.request, expander)
+    return fulfil(studio, request, out, notes=notes)
+
+
+def expander_of(run: str | Path) -> str | None:
+    """The expander in a run folder, `RUN/expander`, where there is one."""
+    from captioner.expand_lm import is_expander
+
+    folder = Path(run) / "expander"
+    return f"lm:{folder}" if is_expander(folder) else None
+
+
+def expanded(request: Request, expander: str | None) -> tuple[Request, dict[str, Any]]:
+    """The request with its prompt in the manner of the captions, and a record of what was asked and what came of it."""
+    if expander is None or not request.prompt:
+        return request, {}
+    from captioner.expand import open_expander
+
+    (expansion,) = open_expander(expander).expand([request.prompt], seed=request.seed)
+    return replace(request, prompt=expansion.prompt), {"expansion": asdict(expansion)}
 
 
 def evaluate_run(
-    run: str, source: str | None, sampling: SampleConfig, *, drawn: int, clips: int, step: int | None,
-    device: str | None, clip: str | None,
+    run: str, source: str | None, sampling: SampleConfig | None = None, *, drawn: int, clips: int,
+    step: int | None = None, device: str | None = None, clip: str | None = None, world: drawn_shot.World | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Everything that can be measured with what is given."""
+    """Everything that can be measured with what is given. `drawn` prompts are of that drawn world, or the tiny one."""
     studio = load_studio(run, step=step, device=device, config=sampling)
     result: dict[str, Any] = {"made_by": studio.provenance}
     if source is not None:
         held_out = HeldOut.open(studio, source, run)
         result["held_out"] = held_out.loss()
         real, canvases = zip(*islice(held_out.pairs(), clips), strict=True)
-        made = studio.draw(canvases)
         features: Features = RandomFeatures()
         if clip is not None:
             name, _, weights = clip.partition(":")
             features = ClipFeatures(name, weights)
-        result["distances"] = distances(real, made, features)
+        if len(real) > 1:  # one has no spread
+            result["distances"] = distances(real, studio.draw(canvases), features)
     if drawn:
         usual = studio.usual
         questions = drawn_questions(
@@ -114,7 +134,8 @@ def evaluate_run(
             sizes=[(int(usual["height"]), int(usual["width"]))],
             frames=[int(usual["frames"])],
             fps=usual["fps"],
-        )  # fmt: skip
+            world=world,
+        )
         result["facts"] = attribute_accuracy(studio, questions)
     return result
 

@@ -1,5 +1,5 @@
 """Captioners by name: `coca:PATH`, `hf:NAME_OR_PATH`, `openai:URL#MODEL`, `template:TRUTH.json`, `original`, `compose`,
-`python:MODULE:NAME` for one of the user's own; and `clip:NAME#WEIGHTS`, which only compares clips with captions.
+`measured`; `python:MODULE:NAME` for one of the user's own; `clip:NAME#WEIGHTS`, which only compares clips with texts.
 
 identity = identify("hf:Qwen/Qwen2.5-VL-7B-Instruct", config)      # who it is: no weights are loaded
 captioner = open_captioner("hf:Qwen/Qwen2.5-VL-7B-Instruct", config, identity)
@@ -21,6 +21,7 @@ EXAMPLES = {
     "template": "template:footage/truth.json",
     "original": "original",
     "compose": "compose",
+    "measured": "measured",
     "python": "python:my_captioner:Colours",
     "clip": "clip:ViT-B-32#laion2b_s34b_b79k",
 }

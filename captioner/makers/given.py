@@ -3,6 +3,7 @@
 `original`   the text that came with the input, as it is
 `compose`    prose of any length from the facts of stored structured captions
 `template`   what is true of drawn footage, from the facts that it was drawn from
+`measured`   what the scan measured, see measured.py
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from captioner.base import CaptionRequest, CaptionResult, Clip, Identity
+from captioner.makers.measured import say_measured
 from captioner.structured import compose, parse_facts
 from curate.counter_random import generator
 from curate.drawn.describe import say
@@ -75,6 +77,15 @@ IDENTITIES = {
         looks=False,
         num_threads=1,
     ),
+    "measured": Identity(
+        id="measured",
+        revision="1",
+        kinds=frozenset({"short", "descriptive"}),
+        follows_prompt=False,
+        reads=frozenset({"measured"}),
+        looks=False,
+        num_threads=1,
+    ),
 }
 """By name. Each reads one key of the context."""
 
@@ -82,6 +93,8 @@ IDENTITIES = {
 def _write(key: str, given: str, clip_id: str, request: CaptionRequest) -> str | None:
     if key == "original_caption":
         return given
+    if key == "measured":
+        return say_measured(given, request.kind)
     if key == "slots":
         seed = int(generator(request.decode.seed, "template", clip_id, request.kind).integers(1 << 31))
         return say(json.loads(given), request.kind, seed=seed)  # type: ignore[arg-type]

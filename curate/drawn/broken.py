@@ -19,7 +19,7 @@ import numpy as np
 from curate.counter_random import generator
 from curate.drawn.sound import write_tone
 from curate.errors import ErrorKind
-from curate.video_write import Encoding, write_video
+from curate.video_write import SAME_BYTES, Encoding, write_video
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +55,7 @@ def _wrong_extension(good: Path, path: Path) -> None:
 
 
 def _copy_to_matroska(good: Path, path: Path) -> None:
-    with av.open(str(good)) as source, av.open(str(path), "w") as target:
+    with av.open(str(good)) as source, av.open(str(path), "w", options=SAME_BYTES) as target:
         pictures = source.streams.video[0]
         stream = target.add_stream_from_template(pictures)
         for packet in source.demux(pictures):

@@ -28,6 +28,7 @@ from curate.drawn.describe import describe
 from curate.drawn.film import Film, FilmTruth, film_truth, render_film
 from curate.drawn.reels import ALL_SHARES, REELS, SMALL_COPY, Reel, h264
 from curate.drawn.sample_film import sample_film
+from curate.drawn.shot import World
 from curate.drawn.sound import add_tone
 from curate.errors import ConfigError
 from curate.video_write import Encoding, write_video
@@ -63,14 +64,16 @@ class Truth:
     files: tuple[FileTruth, ...]
 
 
-def draw_footage(folder: str | Path, *, seconds: float = 120.0, seed: int = 0, broken: bool = True) -> Truth:
+def draw_footage(
+    folder: str | Path, *, seconds: float = 120.0, seed: int = 0, broken: bool = True, world: World | None = None
+) -> Truth:
     """Draw about so many seconds of footage into a folder, with broken files among it if asked for.
 
     The same seed gives the same pictures and truth. A codec that this build of FFmpeg lacks is replaced by H.264.
     """
     folder = Path(folder)
-    files = [_draw(folder, reel, seconds, seed) for reel in REELS]
-    small = _draw(folder, SMALL_COPY, seconds, seed, film_path=REELS[0].path)
+    files = [_draw(folder, reel, seconds, seed, world) for reel in REELS]
+    small = _draw(folder, SMALL_COPY, seconds, seed, world, film_path=REELS[0].path)
     files.append(replace(small, like=REELS[0].path))
     shutil.copyfile(folder / "slides.mp4", folder / "slides (copy).mp4")
     files.append(replace(_named(files, "slides.mp4"), path="slides (copy).mp4", same_as="slides.mp4"))
@@ -102,8 +105,10 @@ def _named(files: list[FileTruth], path: str) -> FileTruth:
     return next(file for file in files if file.path == path)
 
 
-def _draw(folder: Path, reel: Reel, seconds: float, seed: int, film_path: str | None = None) -> FileTruth:
-    film = _film(reel, seconds, seed, film_path or reel.path)
+def _draw(
+    folder: Path, reel: Reel, seconds: float, seed: int, world: World | None, film_path: str | None = None
+) -> FileTruth:
+    film = _film(reel, seconds, seed, film_path or reel.path, world)
     truth = film_truth(film)
     encoding = _available(reel.encoding)
     kept = _kept(truth.num_frames, seed) if reel.is_vfr else np.ones(truth.num_frames, bool)
@@ -140,10 +145,11 @@ def _draw(folder: Path, reel: Reel, seconds: float, seed: int, film_path: str | 
     )
 
 
-def _film(reel: Reel, seconds: float, seed: int, name: str) -> Film:
+def _film(reel: Reel, seconds: float, seed: int, name: str, world: World | None = None) -> Film:
     width, height = reel.size
     film = sample_film(
         generator(seed, "footage", name),
+        world,
         width=width,
         height=height,
         fps=reel.fps,

@@ -10,13 +10,15 @@ from pathlib import Path
 import av
 import numpy as np
 
+from curate.video_write import SAME_BYTES
+
 _RATE = 22050
 _FRAME = 1024  # samples that AAC codes at once
 
 
 def write_tone(path: Path, seconds: float) -> None:
     """A file that holds sound and nothing else."""
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", options=SAME_BYTES) as container:
         stream = container.add_stream("aac", rate=_RATE)
         for frame in _tone(seconds):
             container.mux(stream.encode(frame))
@@ -26,7 +28,7 @@ def write_tone(path: Path, seconds: float) -> None:
 def add_tone(path: Path) -> None:
     """Give a video a soundtrack as long as its pictures, which are copied as they are."""
     partial = path.with_name(f".{path.stem}.partial{path.suffix}")
-    with av.open(str(path)) as source, av.open(str(partial), "w") as target:
+    with av.open(str(path)) as source, av.open(str(partial), "w", options=SAME_BYTES) as target:
         pictures = source.streams.video[0]
         seconds = float((pictures.duration or 0) * (pictures.time_base or 0))
         video = target.add_stream_from_template(pictures)

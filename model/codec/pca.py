@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from curate.errors import TrainingError
 from model.codec.base import LatentStats, Stride, latent_shape
 from model.codec.patches import from_patches, patch_values, to_patches
 from model.codec.units import State, UnitCodec
@@ -69,7 +70,7 @@ def fit_pca(videos: Iterable[Tensor], *, stride: Stride, z_dim: int, balance: fl
         total += patches.sum(0)
         products += patches.T @ patches  # each window in fp32, their sum in fp64
     if count <= z_dim:
-        raise ValueError(f"{count} patches cannot determine {z_dim} components; give more footage")
+        raise TrainingError(f"{count} patches cannot determine {z_dim} components; give more or larger footage")
     mean = total / count
     variances, vectors = torch.linalg.eigh(products / count - mean[:, None] * mean)
     components = vectors.T.flip(0)[:z_dim]

@@ -19,7 +19,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
-for _module in ("curation", "questions", "captioner", "model", "report"):  # each offers `add_verbs(app)`
+for _module in ("recipe", "curation", "questions", "captioner", "model", "report"):  # each offers `add_verbs(app)`
     import_module(f"pipelines.cli.{_module}").add_verbs(app)
 
 

@@ -29,7 +29,8 @@ def caption(
         str | None,
         typer.Option(
             help="Who writes: coca:PATH, hf:NAME_OR_PATH, openai:URL#MODEL, template:TRUTH.json; "
-            "original (text that came with the input), compose (prose from structured captions), python:MODULE:NAME "
+            "original (text that came with the input), compose (prose from structured captions), "
+            "measured (what the scan measured), python:MODULE:NAME "
             "(your own)."
         ),
     ] = None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -28,26 +27,8 @@ from pipelines.cli.output import write_json, write_table
 
 def add_verbs(app: typer.Typer) -> None:
     """Add the verbs of this module to the command."""
-    for verb in (demo, curate, scan, split, score, decide, cut, retry):
+    for verb in (curate, scan, split, score, decide, cut, retry):
         app.command()(verb)
-
-
-def demo(
-    out: Annotated[Path, typer.Option(help="Folder for footage and dataset.")] = Path("demo-out"),
-    seconds: Annotated[float, typer.Option(help="Length of the footage to draw.")] = 120.0,
-    seed: Annotated[int, typer.Option(help="Another seed draws other footage.")] = 0,
-    set_: SetOpt = None,
-    local: LocalOpt = False,
-) -> int:
-    """Draw footage, curate it and ask it a question; run again, it goes on where it stopped.
-
-    Example: reelwright demo --out demo-out
-    """
-    from pipelines.demo import run_demo
-
-    job = Job(str(out / "dataset"), None, set_, section=None, local=local)
-    run_demo(out, job.settings, seconds=seconds, seed=seed)
-    return 0
 
 
 def curate(

@@ -186,8 +186,14 @@ def plan(
 
 
 def sample(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="Run folder of `reelwright train`, or a checkpoint in it.")],
-    prompt: Annotated[str | None, typer.Argument(help="What is to be seen. None is no text.")] = None,
+    run: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[RUN]",
+            help="Run folder of `reelwright train`, or a checkpoint in it; default the tiny model that is included.",
+        ),
+    ] = None,
+    prompt: Annotated[str | None, typer.Argument(metavar="[PROMPT]", help="What is to be seen.")] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Video or image; the suffix says which.")] = Path("out.mp4"),
     task: Annotated[
         str,
@@ -210,6 +216,12 @@ def sample(
         float | None, typer.Option("--ema", help="Width of the averaged weights; 0: not averaged.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda; default a GPU where there is one.")] = None,
+    expander: Annotated[
+        str | None,
+        typer.Option(
+            help="Who expands the prompt: lm:FOLDER, chat:URL#MODEL, hf:NAME, or none. Default: RUN/expander, if any."
+        ),
+    ] = None,
     resize: Annotated[bool, typer.Option("--resize", help="Resize inputs to the size asked for.")] = False,
     config: ConfigOpt = None,
     set_: SetOpt = None,
@@ -221,8 +233,9 @@ def sample(
     Example: reelwright sample runs/first "a red circle moves to the left" --out red.mp4 --size 48x32 --seconds 2
     """
     from curate.config import to_toml
-    from pipelines.train import SampleSettings, make_sample
+    from pipelines.train import SampleSettings, expander_of, make_sample
 
+    run, prompt = _run_and_prompt(run, prompt)
     flags = {
         "task": task, "prompt": prompt, "inputs": [str(path) for path in input or []], "seconds": seconds,
         "frames": frames, "fps": fps, "negative": negative, "seed": seed, "resize": resize, **_parsed_size(size),
@@ -232,10 +245,13 @@ def sample(
     if dry_run:
         print(to_toml(settings))
         return 0
-    record = make_sample(run, settings, out, step=step, width=width, device=device)
+    writer = {"none": None, None: expander_of(run)}.get(expander, expander)
+    record = make_sample(run, settings, out, step=step, width=width, device=device, expander=writer)
     if json:
         write_json(record)
     else:
+        if "expansion" in record:
+            print(f"prompt: {record['expansion']['prompt']}")
         print(f"{out}: {record['frames']} frames; beside it are a contact sheet and the request")
     return 0
 
@@ -279,6 +295,15 @@ def share(
 
     print(f"{out}: {share_run(run, out, step=step, width=width) / 1e6:.1f} MB")
     return 0
+
+
+def _run_and_prompt(run: str | None, prompt: str | None) -> tuple[str, str | None]:
+    """Of a single argument, an existing folder is the run, and anything else a prompt for the included model."""
+    from model.bundled import BUNDLED
+
+    if prompt is None and run is not None and not Path(run).exists():
+        run, prompt = None, run
+    return run or str(BUNDLED), prompt
 
 
 def _train_settings(

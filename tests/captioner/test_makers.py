@@ -22,6 +22,18 @@ CONFIG = build(MakersConfig, {"hf": {"batch_size": 3}, "coca": {"batch_size": 3}
 CONTEXT = {
     "original_caption": "A red ball.",
     "facts": Facts(subjects=("a red ball",), background="a lawn", lighting="sunlight").to_json(),
+    "measured": json.dumps(
+        {
+            "camera_motion": "pan_left",
+            "luma": 120.0,
+            "contrast": 30.0,
+            "saturation": 60.0,
+            "motion": None,
+            "duration_s": 3.21,
+            "width_px": 48,
+            "height_px": 32,
+        }
+    ),
     "slots": json.dumps({"shape": "circle", "color": "red", "motion": "left", "size": "small", "count": "1"}),
 }
 SAVED = {
@@ -31,7 +43,7 @@ SAVED = {
     "hf-git": tiny_models.save_git,
 }
 WRITERS = [*SAVED, "openai"]
-ALL = [*WRITERS, "original", "compose", "template"]
+ALL = [*WRITERS, "original", "compose", "template", "measured"]
 
 
 @pytest.fixture(scope="module")
@@ -262,3 +274,19 @@ def test_answers_about_other_clips_are_refused(answers, message):
 def test_a_clip_without_an_answer_fails():
     results = by_clip(CLIPS[:2], [CaptionResult(clip_id="c0", text="x")])
     assert results["c1"].error_kind == "captioner"
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("short", "A landscape clip of 3.2 seconds, evenly lit and colourful. The camera pans left."),
+        (
+            "descriptive",
+            "A landscape clip that lasts 3.2 seconds. The picture is evenly lit and colourful. Its contrast is "
+            "moderate. The camera pans left.",
+        ),
+    ],
+)
+def test_what_was_measured_is_said_and_nothing_else(kind, text):
+    (result,) = open_captioner("measured").caption(CLIPS[:1], CaptionRequest(kind=kind, prompt=PROMPTS[kind]))
+    assert result.text == text

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from curate.errors import WeightsError
+from curate.errors import TrainingError, WeightsError
 from model.codec.base import RunningStats, latent_shape, video_shape
 from model.codec.files import load_codec, save_codec
 from model.codec.patches import from_patches, to_patches
@@ -112,7 +112,7 @@ def test_patches_round_trip():
 
 
 def test_too_little_footage_is_refused():
-    with pytest.raises(ValueError, match="give more footage"):
+    with pytest.raises(TrainingError, match="give more or larger footage"):
         fit_pca([smooth_video(1, 8, 8)], stride=STRIDE, z_dim=12)
 
 
