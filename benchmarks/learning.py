@@ -11,7 +11,7 @@ Run again, it goes on where it was stopped.
 
     OUT/MINUTES-min-seed-N/            the run: `reelwright sample` makes videos from it
     OUT/MINUTES-min-seed-N/curve.json  accuracy over CPU time
-    FIGURES/learning.png, samples.png  all curves under OUT; samples of the longest run beside their prompts
+    FIGURES/learning.png, samples.png  all curves under OUT; samples of the longest run beside their prompts, and a table
 """
 
 from __future__ import annotations
@@ -245,10 +245,25 @@ def draw_figures(out: Path, sampling: SampleConfig, figures: Path) -> None:
     curves = [json.loads(file.read_text()) for file in sorted(out.glob("*/curve.json"))]
     figures.mkdir(parents=True, exist_ok=True)
     plot(curves, figures / "learning.png")
+    print(table(curves))
     longest = max(curves, key=lambda curve: curve["minutes"])
     studio = load_studio(out / f"{longest['minutes']:g}-min-seed-{longest['seed']}", config=sampling)
     questions = drawn_questions(12, sizes=SIZES, frames=(9, 17, 5, 9), fps=FPS, hidden=HIDDEN, seed=1)
     show(studio, questions, figures / "samples.png")
+
+
+def table(curves: Sequence[dict[str, Any]]) -> str:
+    """A row for each time that a run was judged."""
+    names = list(curves[0]["points"][-1]["facts"])
+    heads = ["seed", "steps in all", "step", "CPU min", "clips seen", "operations", "held-out loss", *names]
+    rows = [heads, ["---"] * len(heads)]
+    for curve in curves:
+        for point in curve["points"]:
+            spent = [f"{point['cpu_s'] / 60:.1f}", f"{point['samples']:,.0f}", f"{point['operations']:.2g}"]
+            shares = [f"{point['facts'][name]:.2f}" for name in names]
+            place = [str(curve["seed"]), str(curve["steps"]), str(point["step"])]
+            rows.append([*place, *spent, f"{point['held_out_loss']:.3f}", *shares])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def plot(curves: Sequence[dict[str, Any]], path: Path) -> None:
