@@ -11,7 +11,7 @@ Run again, it goes on where it was stopped.
 
     OUT/MINUTES-min-seed-N/            the run: `reelwright sample` makes videos from it
     OUT/MINUTES-min-seed-N/curve.json  accuracy over CPU time
-    FIGURES/learning.png, samples.png  all curves under OUT; samples of the longest run beside their prompts, and a table
+    FIGURES/learning.png, samples.png  all curves under OUT; samples of the longest run; prints a table
 """
 
 from __future__ import annotations
