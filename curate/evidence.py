@@ -13,6 +13,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 
 SCALES_S = (0.1, 0.2, 0.4, 0.8)
@@ -70,13 +71,14 @@ _FAINT, _STRONG = 2.0, 20.0  # standard deviation up to which a block has no str
 _UNLIKE, _ALIKE = 0.6, 0.9  # correlation of a block up to which it is another one, and from which it is the same
 _SLIDE_GAIN = 0.6  # how much better than standing still a shift must fit
 _WIPE_PIECES = 0.35  # beyond that nothing is a wipe
+_CACHED_PICTURES = 32  # as many as stay in the cache while they are compared
 _WIPE_FULL, _WIPE_NOISE = 60.0, 6.0  # change of a pixel that counts in full, and that counts for little
 
 
 class _Pictures(NamedTuple):
     """Thumbnails in the forms in which they are compared. The first axis is time."""
 
-    flat: np.ndarray  # float32 [N, 3 P], three planes of P pixels
+    flat: np.ndarray  # uint8 [N, 3 P], three planes of P pixels
     centred: np.ndarray  # float32 [N, 3, P], without the mean of each plane
     power: np.ndarray  # [N, 3], sum of squares of that
     blocks: (
@@ -87,9 +89,9 @@ class _Pictures(NamedTuple):
 
     @staticmethod
     def of(luma: np.ndarray, colour: np.ndarray) -> _Pictures:
-        flat = colour.reshape(len(colour), -1).astype(np.float32)
-        centred = flat.reshape(len(flat), 3, -1)
-        centred = centred - centred.mean(2, keepdims=True)
+        flat = colour.reshape(len(colour), -1)
+        centred = flat.reshape(len(flat), 3, -1).astype(np.float32)
+        centred -= centred.mean(2, keepdims=True)
         count, height, width = luma.shape
         rows, columns = min(_BLOCK[0], height), min(_BLOCK[1], width)
         down, across = height // rows, width // columns
@@ -191,14 +193,11 @@ def _gradual(pictures: _Pictures, seconds: np.ndarray, index: np.ndarray, scale_
     a, b, m, change = a[some], b[some], index[some], change[some]
     a_before = np.clip(at(seconds, seconds[m] - 2 * scale_s), 0, np.maximum(a - 1, 0))
     b_after = np.clip(at(seconds, seconds[m] + 2 * scale_s), np.minimum(b + 1, last), last)
-    way, from_a, from_b = flat[b] - flat[a], flat[m] - flat[a], flat[m] - flat[b]
-    length = np.einsum("ij,ij->i", way, way)
-    share = np.einsum("ij,ij->i", from_a, way) / (length + 1e-3)
-    planes = 3 / flat.shape[1]
-    pieces = np.minimum(np.abs(from_a), np.abs(from_b)).sum(1) * planes / (change + _NOISE)
+    length, share, unmixed = _mixture(flat, a, b, m)
+    pieces = _sums(np.minimum(_apart(flat[m], flat[a]), _apart(flat[m], flat[b]))) / (change + _NOISE)
     columns["apart"][some] = np.minimum(change, _beyond_light(pictures, a, b))
     columns["drift"][some] = 0.5 * (_difference(flat[a_before], flat[a]) + _difference(flat[b], flat[b_after]))
-    columns["blend"][some] = np.abs(from_a - share[:, None] * way).sum(1) * planes / (change + _NOISE)
+    columns["blend"][some] = unmixed / (change + _NOISE)
     columns["share"][some] = np.clip(share, -1, 2)
     columns["pieces"][some] = pieces
     columns["extent"][some] = change * change / (9 * length / flat.shape[1] + 1e-6)  # participation ratio
@@ -214,7 +213,32 @@ def _nothing(index: np.ndarray) -> np.ndarray:
 
 
 def _difference(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return np.asarray(np.abs(a - b).sum(1) * (3 / a.shape[1]))
+    return _sums(_apart(a, b))
+
+
+def _apart(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return cv2.absdiff(a, b) if len(a) else a  # OpenCV knows no empty arrays
+
+
+def _sums(differences: np.ndarray) -> np.ndarray:
+    """Means over pixels, summed over planes, of uint8 `[N, 3 P]`."""
+    if not len(differences):
+        return np.zeros(0)
+    return np.asarray(cv2.reduce(differences, 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S)[:, 0] * (3 / differences.shape[1]))
+
+
+def _mixture(flat: np.ndarray, a: np.ndarray, b: np.ndarray, m: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Of the pictures m as mixtures of a and b: squared length from a to b, share of b, and what is no mixture."""
+    length, share, unmixed = (np.zeros(len(m), np.float32) for _ in range(3))
+    for start in range(0, len(m), _CACHED_PICTURES):
+        rows = slice(start, start + _CACHED_PICTURES)
+        first = flat[a[rows]].astype(np.float32)
+        way, from_a = flat[b[rows]] - first, flat[m[rows]] - first
+        length[rows] = np.einsum("ij,ij->i", way, way)
+        share[rows] = np.einsum("ij,ij->i", from_a, way) / (length[rows] + 1e-3)
+        from_a -= share[rows, None] * way
+        unmixed[rows] = np.abs(from_a, out=from_a).sum(1) * (3 / flat.shape[1])
+    return length, share, unmixed
 
 
 def _nearest(flat: np.ndarray, index: np.ndarray, others: list[np.ndarray]) -> np.ndarray:
@@ -278,7 +302,7 @@ def _undone(flat: np.ndarray, a: np.ndarray, b: np.ndarray, path: list[np.ndarra
     """How much of the picture, on the path from a to b, goes back towards a: nothing in a wipe."""
 
     def apart(x: np.ndarray, y: np.ndarray) -> np.ndarray:  # by pixel, summed over the planes
-        return np.abs(flat[x] - flat[y]).reshape(len(x), 3, flat.shape[1] // 3).sum(1)
+        return _apart(flat[x], flat[y]).reshape(len(x), 3, flat.shape[1] // 3).sum(1, dtype=np.float32)
 
     weight = np.minimum(apart(a, b), _WIPE_FULL)
     places = []  # -1 where a pixel is as in a, 1 where it is as in b
@@ -294,11 +318,9 @@ def _unexplained(planes: np.ndarray, index: np.ndarray, before: np.ndarray, tole
     high, low = _around(planes, np.maximum, tolerance), _around(planes, np.minimum, tolerance)
     total = np.zeros(len(index), np.float32)
     for x, y in ((index, before), (before, index)):
-        now, top, bottom = planes[x], high[y], low[y]
-        # Unsigned arithmetic: no operand may be less than what is taken from it.
-        outside = (np.maximum(now, top) - top) + (bottom - np.minimum(now, bottom))
-        total += outside.sum((1, 2), dtype=np.uint32)
-    return total / (2 * planes[0].size)
+        now, top, bottom = (part.reshape(len(index), -1) for part in (planes[x], high[y], low[y]))
+        total += _sums(cv2.add(cv2.subtract(now, top), cv2.subtract(bottom, now)))  # they saturate at zero
+    return total / 6
 
 
 def _around(planes: np.ndarray, extreme: np.ufunc, tolerance: int) -> np.ndarray:

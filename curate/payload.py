@@ -38,7 +38,15 @@ def write_payload(
     if note is not None:
         table = table.replace_schema_metadata({**(table.schema.metadata or {}), _NOTE: json.dumps(note).encode()})
     buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd", row_group_size=row_group_size)
+    # Hardly a value comes twice: dictionaries and statistics would only cost time and space.
+    pq.write_table(
+        table,
+        buffer,
+        compression="lz4",
+        use_dictionary=False,
+        write_statistics=False,
+        row_group_size=row_group_size,
+    )
     if "://" in root:
         store, prefix = _store(root)
         with store.open_output_stream(f"{prefix}/{path}") as stream:  # an object appears when it is complete
@@ -57,13 +65,11 @@ def write_payload(
 
 def read_payload(root: str, path: str, columns: Sequence[str] | None = None) -> pa.Table:
     """Read a payload file. Raises DatasetError when it is gone or damaged."""
-    try:
-        if "://" in root:
-            store, prefix = _store(root)
-            return pq.read_table(f"{prefix}/{path}", columns=columns, filesystem=store)
-        return pq.read_table(Path(root, path), columns=columns, partitioning=None)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise DatasetError(f"{root}/{path}: this payload file is gone or damaged: {error}") from None
+    with open_payload(root, path) as file:
+        try:
+            return file.read(columns, use_threads=False)  # they would cost more than they save
+        except (OSError, pa.ArrowInvalid) as error:
+            raise _damaged(root, path, error) from None
 
 
 def open_payload(root: str, path: str) -> pq.ParquetFile:
@@ -74,20 +80,21 @@ def open_payload(root: str, path: str) -> pq.ParquetFile:
             return pq.ParquetFile(store.open_input_file(f"{prefix}/{path}"))
         return pq.ParquetFile(Path(root, path))
     except (OSError, pa.ArrowInvalid) as error:
-        raise DatasetError(f"{root}/{path}: this payload file is gone or damaged: {error}") from None
+        raise _damaged(root, path, error) from None
 
 
 def read_note(root: str, path: str) -> dict[str, Any] | None:
     """The note of a payload file, or None when there is no whole file at that path."""
     try:
-        if "://" in root:
-            store, prefix = _store(root)
-            schema = pq.read_schema(store.open_input_file(f"{prefix}/{path}"))
-        else:
-            schema = pq.read_schema(Path(root, path))
-    except (OSError, pa.ArrowInvalid):
+        with open_payload(root, path) as file:
+            metadata = file.schema_arrow.metadata or {}
+    except DatasetError:
         return None
-    return json.loads(schema.metadata[_NOTE]) if _NOTE in (schema.metadata or {}) else None
+    return json.loads(metadata[_NOTE]) if _NOTE in metadata else None
+
+
+def _damaged(root: str, path: str, error: Exception) -> DatasetError:
+    return DatasetError(f"{root}/{path}: this payload file is gone or damaged: {error}")
 
 
 def _store(root: str) -> tuple[Any, str]:

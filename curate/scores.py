@@ -7,10 +7,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 SCORES_VERSION = 1
 """Raised whenever the same signals would give other scores."""
+
+SCORED = (
+    *("luma", "contrast", "saturation", "sharpness", "change_luma", "damaged"),
+    *("motion", "residual_motion", "pan", "tilt", "zoom", "box_left", "box_top", "box_right", "box_bottom"),
+)
+"""Columns of a signals table that scores are made from."""
 
 _FROZEN_CHANGE = 0.1  # mean change of brightness, of 255, below which a frame repeats the one before
 _BLACK = 10.0  # a black frame is dark, and dark all over: stars in the night are not
@@ -22,13 +27,12 @@ _MEAN_RADIUS = 0.27  # mean distance of a picture's points from its centre, in d
 
 
 def clip_scores(
-    signals: pa.Table, inner_change: float | None, num_flashes: int, video: Mapping[str, Any]
+    values: Mapping[str, np.ndarray], inner_change: float | None, num_flashes: int, video: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The score columns of `clips` for a run of rows of a signals table.
+    """The score columns of `clips` from the columns `SCORED` over the frames of a clip, NaN where null.
 
     What cannot be computed is None. `inner_change` is the strongest evidence of a transition.
     """
-    values = {name: signals.column(name).to_numpy(zero_copy_only=False) for name in signals.column_names}
     return {
         "luma": _mean(values["luma"]),
         "contrast": _mean(values["contrast"]),
@@ -102,8 +106,8 @@ def _content(values: Mapping[str, np.ndarray], video: Mapping[str, Any]) -> dict
     if not seen.any():
         return dict.fromkeys(names)
     # A few frames may be darker than their bars; a few others may show a glint on a bar.
-    left, top = (float(np.percentile(values[name][seen], 2)) for name in ("box_left", "box_top"))
-    right, bottom = (float(np.percentile(values[name][seen], 98)) for name in ("box_right", "box_bottom"))
+    edges = np.stack([values[name][seen] for name in ("box_left", "box_top", "box_right", "box_bottom")])
+    (left, top, _, _), (_, _, right, bottom) = np.percentile(edges, [2, 98], axis=1).tolist()
     width, height = video["width_px"], video["height_px"]
     x, y = round(left * width), round(top * height)
     content = (x, y, max(1, round(right * width) - x), max(1, round(bottom * height) - y))

@@ -19,7 +19,16 @@ from curate.detectors import column_of
 from curate.errors import ConfigError
 from curate.evidence import SCALES_S, at, gradual_column
 from curate.signals import seconds_of
-from curate.transitions import NEEDED, Columns, Fade, Thresholds, cut_strength, find_fades, gradual_strength
+from curate.transitions import (
+    NEEDED,
+    Columns,
+    Fade,
+    Thresholds,
+    cut_strength,
+    find_fades,
+    gradual_strength,
+    jump_strength,
+)
 
 _STILL_GROWS = 1.15  # by this factor the ends of a transition are further apart at its next longer scale
 
@@ -104,7 +113,8 @@ def decide(
 ) -> Shots:
     """The shots from the columns `NEEDED` of a signals table, NaN where null."""
     k = thresholds or Thresholds()
-    cut, is_flash = cut_strength(columns, seconds, k)
+    change = jump_strength(columns, seconds, k)
+    cut, is_flash = cut_strength(columns, seconds, change, k)
     cut *= sensitivity
     found = [Boundary("cut", i, i, float(cut[i])) for i in _peaks(cut, seconds, 0.05)]
     strengths = {0.0: cut}
@@ -115,7 +125,7 @@ def decide(
             for i in _peaks(sensitivity * strength, seconds, scale_s):
                 start, end = _window(seconds, i, scale_s)
                 found.append(Boundary(kind, start, end, float(sensitivity * strength[i])))
-    boundaries = _without_overlaps(found, find_fades(columns, seconds, k))
+    boundaries = _without_overlaps(found, find_fades(columns, seconds, change, k))
     flashes = [int(i) for i in np.flatnonzero(is_flash)]
     return Shots(_lengthened(boundaries, strengths, columns, seconds), flashes, seconds, strengths)
 

@@ -55,7 +55,7 @@ _FULL_RANGE = 255 / 219  # reduced frames hold 16 black to 235 white
 _BAR_LUMA = 30  # a row or column with no pixel above this is a bar
 _HASH_SIDE = 8
 _NO_BOX = (math.nan,) * 4
-_FAINT_CHANGE = 5.0  # PySceneDetect's threshold for a cut is 27, of its adaptive detector 15
+_FAINT_CHANGE = 10.0  # PySceneDetect cuts at 27, its adaptive detector at 15
 
 
 def schema(width_px: int, height_px: int, time_base: Fraction) -> pa.Schema:

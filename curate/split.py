@@ -18,7 +18,7 @@ import numpy as np
 from curate.config import fingerprint
 from curate.errors import ConfigError
 from curate.payload import read_payload
-from curate.scores import SCORES_VERSION, clip_scores
+from curate.scores import SCORED, SCORES_VERSION, clip_scores
 from curate.shots import Boundary, ShotConfig, Shots, analyse_shots
 
 SPLIT_VERSION = 1
@@ -81,6 +81,7 @@ def split_video(video: Mapping[str, Any], root: str, config: SplitConfig) -> Spl
     signals = read_payload(root, video["signals_path"])
     shots = analyse_shots(signals, config.shots)
     pts = np.append(signals.column("pts").to_numpy(), video["end_pts"])
+    values = {name: signals.column(name).to_numpy() for name in SCORED}
     made_by = config.fingerprint(video["fingerprint"])
     scenes, clips = [], []
     for index, (scene, transition_frames) in enumerate(scene_spans(shots.boundaries, len(pts) - 1)):
@@ -98,7 +99,7 @@ def split_video(video: Mapping[str, Any], root: str, config: SplitConfig) -> Spl
                 "fingerprint": made_by,
             }
         )
-        clips += [_clip_row(span, scene_id, video, signals, shots, pts, made_by) for span in spans]
+        clips += [_clip_row(span, scene_id, video, values, shots, pts, made_by) for span in spans]
     return SplitVideo(video["video_id"], scenes, clips)
 
 
@@ -160,7 +161,13 @@ def _trimmed(edge: int, step: int, kind: str, pts: np.ndarray, tick_s: float, co
 
 
 def _clip_row(
-    span: Span, scene_id: str, video: Mapping[str, Any], signals: Any, shots: Shots, pts: np.ndarray, made_by: str
+    span: Span,
+    scene_id: str,
+    video: Mapping[str, Any],
+    values: Mapping[str, np.ndarray],
+    shots: Shots,
+    pts: np.ndarray,
+    made_by: str,
 ) -> dict[str, Any]:
     tick_s = _tick_s(video)
     start, end = int(pts[span.start]), int(pts[span.end])
@@ -178,7 +185,7 @@ def _clip_row(
         "height_px": video["height_px"],
         "aspect": video["width_px"] / video["height_px"],
         **clip_scores(
-            signals.slice(span.start, span.end - span.start),
+            {name: column[span.start : span.end] for name, column in values.items()},
             shots.inner_change(span.start, span.end),
             sum(span.start <= flash < span.end for flash in shots.flashes),
             video,

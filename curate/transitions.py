@@ -86,9 +86,10 @@ def jump_strength(columns: Columns, seconds: np.ndarray, k: Thresholds) -> np.nd
     )
 
 
-def cut_strength(columns: Columns, seconds: np.ndarray, k: Thresholds) -> tuple[np.ndarray, np.ndarray]:
-    """Strength of a cut before each frame, and whether a flash begins there instead."""
-    change = jump_strength(columns, seconds, k)
+def cut_strength(
+    columns: Columns, seconds: np.ndarray, change: np.ndarray, k: Thresholds
+) -> tuple[np.ndarray, np.ndarray]:
+    """Strength of a cut before each frame, and whether a flash begins there instead. `change` is `jump_strength`."""
     step = np.nan_to_num(columns["step"]) + 1
     returns, was_before = np.nan_to_num(columns["returns"]) / step, np.nan_to_num(columns["was_before"]) / step
     changed = (1 - np.nan_to_num(columns["kept"], nan=1.0)) / (1 - k.kept)
@@ -159,11 +160,11 @@ class Fade:
     is_boundary: bool  # not at the edges of the video, and not within one shot
 
 
-def find_fades(columns: Columns, seconds: np.ndarray, k: Thresholds) -> list[Fade]:
-    """Runs of plain pictures with the ramps on both sides."""
+def find_fades(columns: Columns, seconds: np.ndarray, change: np.ndarray, k: Thresholds) -> list[Fade]:
+    """Runs of plain pictures with the ramps on both sides. `change` is `jump_strength`."""
     relief = np.nan_to_num(columns["relief"])
     edges = np.flatnonzero(np.diff(np.r_[False, relief < k.plain, False]))
-    abrupt = jump_strength(columns, seconds, k) >= 1
+    abrupt = change >= 1
     fades: list[Fade] = []
     for first, end in zip(edges[::2], edges[1::2], strict=True):
         low, high = (_ramp(relief, seconds, abrupt, *side) for side in ((int(first), -1), (int(end) - 1, 1)))

@@ -12,7 +12,7 @@ from curate.drawn.defects import Defect
 from curate.drawn.film import Film, Take, render_film
 from curate.drawn.sample import sample_shot
 from curate.drawn.shot import World
-from curate.scores import camera_label, clip_scores
+from curate.scores import SCORED, camera_label, clip_scores
 from curate.shots import analyse_shots
 from curate.signals import SignalExtractor
 from curate.video import ReducedFrame, work_size
@@ -32,9 +32,10 @@ def scores_of(pictures, size=SIZE) -> dict:
         extractor.push(ReducedFrame(index, 1, planes[:height], chroma[0], chroma[1], False, False))
     signals = extractor.finish()
     signals = signals.append_column("damaged", pa.array([False] * signals.num_rows))
+    values = {name: signals.column(name).to_numpy() for name in SCORED}
     shots = analyse_shots(signals)
     video = {"width_px": size[0], "height_px": size[1], "fps": FPS, "bitrate_bps": 1e6}
-    return clip_scores(signals, shots.inner_change(0, signals.num_rows), len(shots.flashes), video)
+    return clip_scores(values, shots.inner_change(0, signals.num_rows), len(shots.flashes), video)
 
 
 def film(world: World, *defects: str | Defect, seed: int = 0, seconds: float = 3.0, **film_settings):
