@@ -26,8 +26,8 @@ class Committed:
     """The rows of the batch that were stored."""
     kept_older: int
     """Rows that were not stored, because an accepted caption is there already."""
-    demoted: int
-    """Captions stored before that turned out to repeat too often, and are rejected now."""
+    demoted: list[dict[str, Any]]
+    """Rows of captions stored before that turned out to repeat too often, and are rejected now."""
 
 
 def commit_batch(
@@ -43,7 +43,7 @@ def commit_batch(
     demoted = _repeated_before(dataset, job, passed, {row["caption_id"] for row in judged}) if passed else []
     together = [*stored, *demoted]
     dataset.replace_rows("captions", [row["caption_id"] for row in together], together)
-    return Committed(stored, len(judged) - len(stored), len(demoted))
+    return Committed(stored, len(judged) - len(stored), demoted)
 
 
 def _repeated_before(

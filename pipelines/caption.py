@@ -33,6 +33,7 @@ _SLIPS_BORNE = 3
 class CaptionSummary:
     """What a caption job did so far."""
 
+    run_id: str
     planned: int = 0
     states: Counter[str] = field(default_factory=Counter)
     """Clips by what became of them: ok, rejected, failed, or kept_older where an accepted caption stayed."""
@@ -42,7 +43,7 @@ class CaptionSummary:
     """Kinds of errors of failed captions."""
     flags: Counter[str] = field(default_factory=Counter)
     demoted: int = 0
-    """Captions that were accepted first, and rejected when their words had occurred too often."""
+    """Captions of earlier runs that were accepted then, and rejected now that their words occur too often."""
     prompt_tokens: int = 0
     output_tokens: int = 0
     num_words: int = 0
@@ -52,7 +53,6 @@ class CaptionSummary:
     refused_batches: int = 0
     """Batches whose captions fit their clips no better than shuffled ones."""
     texts: set[int] = field(default_factory=set)
-    first_error: str | None = None
     seconds: float = 0.0
 
     @property
@@ -66,7 +66,6 @@ class CaptionSummary:
         self.compared_batches += done.alignment_z is not None
         self.refused_batches += done.refused
         self.states["kept_older"] += committed.kept_older
-        self.demoted += committed.demoted
         for row in committed.rows:
             self.states[row["status"]] += 1
             self.reasons.update(row.get("reasons") or ())
@@ -76,7 +75,15 @@ class CaptionSummary:
                 self.texts.add(text_key(row["text"]))
             elif row["status"] == "failed":
                 self.errors[row["error_kind"]] += 1
-                self.first_error = self.first_error or row["error"]
+        for row in committed.demoted:
+            if row["run_id"] != self.run_id:
+                self.demoted += 1
+                continue
+            self.states["ok"] -= 1
+            self.states["rejected"] += 1
+            self.reasons.update(row["reasons"])
+            self.num_words -= row["num_words"]
+            self.texts.discard(text_key(row["text"]))
         self.prompt_tokens += sum(row.get("prompt_tokens") or 0 for row in done.rows)
         self.output_tokens += sum(row.get("output_tokens") or 0 for row in done.rows)
 
@@ -117,7 +124,7 @@ def caption_dataset(
     Raises CaptionerError when no clip is answered any more, when captions do not fit their clips, and when batches
     broke off by a fault of ours. What was done until then is stored.
     """
-    summary = CaptionSummary(planned=len(plan.todo))
+    summary = CaptionSummary(run_id, planned=len(plan.todo))
     began = time.monotonic()
     slips: list[str] = []
     try:

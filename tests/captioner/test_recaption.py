@@ -247,12 +247,17 @@ def test_a_caption_that_repeats_is_rejected_wherever_it_stands(tmp_path):
     dataset = make_dataset(tmp_path, 600, clips_per_video=50)
     same = "A person is standing in a room and looks around for a while, smiling."
     with loopback(behave=lambda number, attempt: (same, "stop") if number % 6 else None) as server:
-        summary = run_job(dataset, job_for(server, batch=16))
+        job = job_for(server, batch=16)
+        assert +run_job(dataset, job, run_id="r0", limit=6).states == {"ok": 6}  # too few to say
+        summary = run_job(dataset, job)
     rows = rows_of(dataset, "clip_id", "status", "reasons", "text")
     assert states(dataset) == {"ok": 100, "rejected": 500}
+    assert +summary.states == {"ok": 99, "rejected": 495}
+    assert summary.reasons == {"duplicate": 495}
+    assert summary.demoted == 5
+    assert len(summary.texts) == summary.states["ok"]
     assert {row["text"] == same for row in rows if row["status"] == "ok"} == {False}
     assert {tuple(row["reasons"]) for row in rows if row["status"] == "rejected"} == {("duplicate",)}
-    assert summary.demoted > 0
 
 
 def test_an_accepted_caption_is_never_replaced_by_a_failure(tmp_path):
