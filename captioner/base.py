@@ -150,6 +150,7 @@ class Scorer(Protocol):
 
     def score(self, clips: Sequence[Clip], texts: Sequence[str]) -> np.ndarray | None:
         """Similarity of every clip to every text, float32 `[clips, texts]`; None when it cannot compare."""
+        return None
 
 
 class Captioner(Scorer, Protocol):
@@ -166,6 +167,7 @@ class Captioner(Scorer, Protocol):
 
     def close(self) -> None:
         """Let go of models and connections."""
+        return
 
 
 def by_clip(clips: Sequence[Clip], results: Iterable[CaptionResult]) -> dict[str, CaptionResult]:

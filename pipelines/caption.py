@@ -185,10 +185,9 @@ def _fill(report: StageReport, summary: CaptionSummary) -> None:
 
 def workers_of(job: CaptionJob) -> Workers:
     """Where a captioner runs: one process speaks to a server, every GPU or core holds a model of its own."""
-    maker = job.config.captioner.partition(":")[0]
     return Workers(
-        most=1 if maker == "openai" else None,
-        wants_gpu=maker in ("coca", "hf") or job.identity.wants_gpu,
+        most=1 if job.config.captioner.startswith("openai:") else None,
+        wants_gpu=job.identity.wants_gpu,
         threads=job.identity.num_threads,
     )
 

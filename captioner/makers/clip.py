@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from captioner.base import CaptionRequest, CaptionResult, Clip, Identity
+from captioner.base import Captioner, CaptionRequest, CaptionResult, Clip, Identity
 from captioner.weights import hash_file
 from curate.blend import split_sentences
 from curate.errors import UsageError
@@ -45,7 +45,7 @@ def identify(spec: str, config: ClipConfig) -> Identity:
     return Identity(id=f"clip:{name}", revision=revision, kinds=frozenset(), follows_prompt=False)
 
 
-class ClipScorer:
+class ClipScorer(Captioner):
     """A CLIP that stays loaded."""
 
     def __init__(self, spec: str, config: ClipConfig, identity: Identity | None = None) -> None:

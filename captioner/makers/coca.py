@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from captioner.base import CaptionRequest, CaptionResult, Clip, Decode, Identity
+from captioner.base import Captioner, CaptionRequest, CaptionResult, Clip, Decode, Identity
 from captioner.makers.batches import Batches
 from captioner.weights import hash_file, hash_folder
 from curate.errors import UsageError
@@ -39,9 +39,7 @@ def identify(spec: str, config: CocaConfig) -> Identity:
     name, _, weights = spec.partition("#")
     if weights:
         revision = hash_file(Path(weights))[:16] if Path(weights).is_file() else weights
-        return Identity(
-            id=f"coca:{name}", revision=revision, kinds=frozenset({"short"}), decode=_GREEDY, follows_prompt=False
-        )
+        return _identity(name, revision, ["short"])
     folder = Path(name)
     if not (folder / "config.json").is_file():
         raise UsageError(
@@ -49,16 +47,21 @@ def identify(spec: str, config: CocaConfig) -> Identity:
             "CoCa of open_clip with its weights, for example coca:coca_ViT-L-14#mscoco_finetuned_laion2B-s13B-b90k"
         )
     kinds = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("kinds")
+    return _identity(folder.resolve().name, hash_folder(folder, _FILES), kinds or ["short", "medium", "descriptive"])
+
+
+def _identity(name: str, revision: str, kinds: Sequence[str]) -> Identity:
     return Identity(
-        id=f"coca:{folder.resolve().name}",
-        revision=hash_folder(folder, _FILES),
-        kinds=frozenset(kinds or ("short", "medium", "descriptive")),
+        id=f"coca:{name}",
+        revision=revision,
+        kinds=frozenset(kinds),
         decode=_GREEDY,
         follows_prompt=False,
+        wants_gpu=True,
     )
 
 
-class CocaCaptioner:
+class CocaCaptioner(Captioner):
     """A VideoCoCa that stays loaded; it can also compare clips with texts."""
 
     def __init__(self, spec: str, config: CocaConfig, identity: Identity | None = None) -> None:

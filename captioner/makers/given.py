@@ -11,9 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-import numpy as np
-
-from captioner.base import CaptionRequest, CaptionResult, Clip, Identity
+from captioner.base import Captioner, CaptionRequest, CaptionResult, Clip, Identity
 from captioner.makers.measured import say_measured
 from captioner.structured import compose, parse_facts
 from curate.counter_random import generator
@@ -22,7 +20,7 @@ from curate.drawn.describe import say
 _DROPOUT = 0.1  # of a field, as HunyuanVideo and SkyReels-V2 do, so that no field is always there
 
 
-class GivenCaptioner:
+class GivenCaptioner(Captioner):
     """Copies or composes what is in `Clip.context`."""
 
     def __init__(self, identity: Identity) -> None:
@@ -31,13 +29,6 @@ class GivenCaptioner:
     def caption(self, clips: Sequence[Clip], request: CaptionRequest) -> list[CaptionResult]:
         """Results in order; a clip of which nothing is known fails."""
         return [self._caption(clip, request) for clip in clips]
-
-    def score(self, clips: Sequence[Clip], texts: Sequence[str]) -> np.ndarray | None:
-        """It looks at no picture."""
-        return None
-
-    def close(self) -> None:
-        """Nothing to let go of."""
 
     def _caption(self, clip: Clip, request: CaptionRequest) -> CaptionResult:
         (key,) = self.identity.reads
@@ -50,42 +41,21 @@ class GivenCaptioner:
 
 
 IDENTITIES = {
-    "original": Identity(
-        id="original",
+    name: Identity(
+        id=name,
         revision="1",
-        kinds=frozenset({"alt", "human"}),
+        kinds=frozenset(kinds),
         follows_prompt=False,
-        reads=frozenset({"original_caption"}),
+        reads=frozenset({reads}),
         looks=False,
         num_threads=1,
-    ),
-    "compose": Identity(
-        id="compose",
-        revision="1",
-        kinds=frozenset({"short", "medium", "descriptive"}),
-        follows_prompt=False,
-        reads=frozenset({"facts"}),
-        looks=False,
-        num_threads=1,
-    ),
-    "template": Identity(
-        id="template",
-        revision="1",
-        kinds=frozenset({"alt", "short", "descriptive"}),
-        follows_prompt=False,
-        reads=frozenset({"slots"}),
-        looks=False,
-        num_threads=1,
-    ),
-    "measured": Identity(
-        id="measured",
-        revision="1",
-        kinds=frozenset({"short", "descriptive"}),
-        follows_prompt=False,
-        reads=frozenset({"measured"}),
-        looks=False,
-        num_threads=1,
-    ),
+    )
+    for name, reads, *kinds in (
+        ("original", "original_caption", "alt", "human"),
+        ("compose", "facts", "short", "medium", "descriptive"),
+        ("template", "slots", "alt", "short", "descriptive"),
+        ("measured", "measured", "short", "descriptive"),
+    )
 }
 """By name. Each reads one key of the context."""
 

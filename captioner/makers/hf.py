@@ -13,9 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from captioner.base import CaptionRequest, CaptionResult, Clip, Decode, Identity
+from captioner.base import Captioner, CaptionRequest, CaptionResult, Clip, Decode, Identity
 from captioner.makers.batches import Batches
 from captioner.weights import hash_folder
 from curate.errors import UsageError
@@ -54,10 +52,11 @@ def identify(name: str, config: HfConfig) -> Identity:
         kinds=frozenset({"short", "medium", "descriptive", "structured"} if chats else {"short"}),
         decode=Decode() if chats else Decode(temperature=0.0, max_new_tokens=64),
         follows_prompt=chats,
+        wants_gpu=True,
     )
 
 
-class HfCaptioner:
+class HfCaptioner(Captioner):
     """A transformers model that stays loaded."""
 
     def __init__(self, name: str, config: HfConfig, identity: Identity | None = None) -> None:
@@ -81,10 +80,6 @@ class HfCaptioner:
         """Results in batches, in order."""
         return self._batches.run(clips, lambda batch: self._write(batch, request))
 
-    def score(self, clips: Sequence[Clip], texts: Sequence[str]) -> np.ndarray | None:
-        """These models do not compare."""
-        return None
-
     def close(self) -> None:
         """Free the memory of the model."""
         self._model = None
@@ -98,21 +93,28 @@ class HfCaptioner:
             torch.manual_seed(request.decode.seed)
             inputs = inputs.to(self._model.device, dtype=self._model.dtype)  # of floating-point tensors only
             out = self._model.generate(**inputs, generation_config=self._generation(request.decode))
-            logprobs = self._logprobs(out)
+            written = self._without_prompt(out.sequences, inputs.get("input_ids")).cpu()
+            lengths = [self._length(row.tolist()) for row in written]
+            logprobs = self._logprobs(out, lengths)
         latency_s = (time.perf_counter() - started) / len(batch)
-        written = self._without_prompt(out.sequences, inputs.get("input_ids")).cpu()
         padding = inputs.get("attention_mask")
+        limit = request.decode.max_new_tokens
         return [
-            self._result(
-                clip.clip_id,
-                written[index],
-                request.decode.max_new_tokens,
+            CaptionResult(
+                clip_id=clip.clip_id,
+                text=self._tokenizer.decode(row[:length], skip_special_tokens=True).strip(),
+                finish_reason="length" if length >= limit and int(row[length - 1]) not in self._ends else "stop",
                 prompt_tokens=int(padding[index].sum()) if padding is not None else None,
+                output_tokens=length,
                 mean_logprob=logprobs[index] if logprobs is not None else None,
                 latency_s=latency_s,
             )
-            for index, clip in enumerate(batch)
+            for index, (clip, row, length) in enumerate(zip(batch, written, lengths, strict=True))
         ]
+
+    def _length(self, row: Sequence[int]) -> int:
+        """Tokens of a row, the one that ends it included and the padding not."""
+        return next((index + 1 for index, token in enumerate(row) if token in self._ends), len(row))
 
     def _without_prompt(self, sequences: torch.Tensor, prompt: torch.Tensor | None) -> torch.Tensor:
         """What was written: some models repeat the prompt in front of it, or the token that begins all texts."""
@@ -124,17 +126,6 @@ class HfCaptioner:
         own = self._model.generation_config
         first = own.bos_token_id if own.decoder_start_token_id is None else own.decoder_start_token_id
         return sequences[:, 1:] if bool((sequences[:, 0] == first).all()) else sequences
-
-    def _result(self, clip_id: str, row: torch.Tensor, limit: int, **facts: Any) -> CaptionResult:
-        ends = [index for index, token in enumerate(row.tolist()) if token in self._ends]
-        num_tokens = ends[0] + 1 if ends else len(row)
-        return CaptionResult(
-            clip_id=clip_id,
-            text=self._tokenizer.decode(row[:num_tokens], skip_special_tokens=True).strip(),
-            finish_reason="length" if not ends and num_tokens >= limit else "stop",
-            output_tokens=num_tokens,
-            **facts,
-        )
 
     def _inputs(self, batch: Sequence[Clip], prompt: str) -> Any:
         if not getattr(self._processor, "chat_template", None):
@@ -212,7 +203,7 @@ class HfCaptioner:
             **draw,
         )
 
-    def _logprobs(self, out: Any) -> list[float] | None:
+    def _logprobs(self, out: Any, lengths: Sequence[int]) -> list[float] | None:
         """Mean log-probability of each row's tokens up to its end, under the model itself."""
         import torch
 
@@ -221,11 +212,7 @@ class HfCaptioner:
         logs = torch.stack(out.logits, dim=1).float().log_softmax(-1)  # [B L V]
         tokens = out.sequences[:, -logs.shape[1] :]
         picked = logs.gather(-1, tokens[..., None]).squeeze(-1).cpu().numpy()
-        means = []
-        for row, values in zip(tokens.tolist(), picked, strict=True):
-            end = next((index + 1 for index, token in enumerate(row) if token in self._ends), len(row))
-            means.append(float(values[:end].mean()))
-        return means
+        return [float(values[:length].mean()) for values, length in zip(picked, lengths, strict=True)]
 
     @property
     def _ends(self) -> set[int]:

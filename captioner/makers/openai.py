@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
-from captioner.base import CaptionRequest, CaptionResult, Clip, Decode, Identity
+from captioner.base import Captioner, CaptionRequest, CaptionResult, Clip, Decode, Identity
 from captioner.chat import ChatAnswer, ChatClient, ChatConfig, ChatServer, Unanswered, choose_model
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def identify(spec: str, config: OpenAIConfig) -> Identity:
     )
 
 
-class OpenAICaptioner:
+class OpenAICaptioner(Captioner):
     """Captions by a chat server."""
 
     def __init__(self, spec: str, config: OpenAIConfig, identity: Identity | None = None) -> None:
@@ -54,10 +54,6 @@ class OpenAICaptioner:
         """One request per clip."""
         answers = self._client.ask_all({clip.clip_id: partial(self._fields, clip, request) for clip in clips})
         return [_result(clip_id, answer) for clip_id, answer in answers.items()]
-
-    def score(self, clips: Sequence[Clip], texts: Sequence[str]) -> np.ndarray | None:
-        """A chat server cannot compare."""
-        return None
 
     def close(self) -> None:
         """End the connections."""
