@@ -19,7 +19,7 @@ from captioner.kept_clips import kept_clips
 from captioner.training_data import Example
 from curate.blend import best_captions
 from curate.config import fingerprint
-from curate.counter_random import generator
+from curate.counter_random import generator, uniform
 from curate.errors import UsageError, VideoError
 from curate.schema import CAPTION_KINDS
 from curate.tables import Dataset
@@ -80,9 +80,13 @@ class DatasetSource:
                 self._numbers[kind, True] = self._numbers[kind, False]
         self.kinds = frozenset(kind for kind in CAPTION_KINDS if len(self._numbers[kind, False]))
 
-    def example(self, kind: str, index: int, *, held_out: bool = False) -> Example:
+    def example(self, kind: str, index: int, *, held_out: bool = False, still: bool = False) -> Example:
         number = self._shuffled(kind, index, held_out)
-        return Example(self._frames[number], self._captions[number][kind])
+        frames = self._frames[number]
+        if still:
+            place = int(uniform(self.seed, "still", index) * len(frames))
+            frames = frames[place : place + 1]
+        return Example(frames, self._captions[number][kind])
 
     def pair(self, index: int) -> tuple[str, str]:
         """A short and a descriptive caption of a clip that has both."""

@@ -33,7 +33,7 @@ class ModelConfig:
     """Longest caption in tokens, with begin and end."""
     vocab_size: int = 1024
     """Most tokens of the vocabulary that is learnt from the captions."""
-    frames: FrameConfig = field(default_factory=FrameConfig)
+    frames: FrameConfig = field(default_factory=lambda: FrameConfig(size_px=96))
     grid: GridConfig = field(default_factory=GridConfig)
 
     def __post_init__(self) -> None:
@@ -55,6 +55,10 @@ class StageConfig:
     """Weight of the loss that compares videos with texts."""
     captioning: float = 2.0
     """Weight of the loss of the next token."""
+    words: float = 1.0
+    """Weight of the loss of which words occur, in any order; only for the small encoder."""
+    stills: bool = False
+    """Learn from one frame of each clip: several times cheaper, and most of what there is to see."""
     init_from: str | None = None
     """The stage to go on from; None goes on from the stage before."""
 
@@ -101,12 +105,18 @@ class TrainingConfig:
             raise ValueError("pretrained names weights; name their model with open_clip")
 
 
-def dall_e_3_stages(*, base: int, short: int, descriptive: int, batch_size: int = 32) -> dict[str, StageConfig]:
-    """The three stages, each so many steps long, with a tenth of the kind before in the batches of the last two."""
+def dall_e_3_stages(*, base: int, short: int, descriptive: int, batch_size: int = 16) -> dict[str, StageConfig]:
+    """The three stages, each so many steps long, with a tenth of the kind before in the batches of the last two.
+
+    The base learns from stills, as CoCa did before it became VideoCoCa. The first two stages look for words above all:
+    at the weight of the other losses, colours and movements are learnt and shapes are not.
+    """
     return {
-        "base": StageConfig(mix={"alt": 1.0}, steps=base, batch_size=batch_size),
-        "short": StageConfig(mix={"short": 0.9, "alt": 0.1}, steps=short, batch_size=batch_size),
-        "descriptive": StageConfig(mix={"descriptive": 0.9, "short": 0.1}, steps=descriptive, batch_size=batch_size),
+        "base": StageConfig(mix={"alt": 1.0}, steps=base, batch_size=batch_size, stills=True, words=4.0),
+        "short": StageConfig(mix={"short": 0.9, "alt": 0.1}, steps=short, batch_size=batch_size, words=4.0),
+        "descriptive": StageConfig(
+            mix={"descriptive": 0.9, "short": 0.1}, steps=descriptive, batch_size=batch_size, words=2.0
+        ),
     }
 
 
@@ -129,12 +139,12 @@ def smoke() -> TrainingConfig:
 
 def minutes() -> TrainingConfig:
     """About five minutes on two cores: above chance in what it says."""
-    return TrainingConfig(stages=dall_e_3_stages(base=50, short=300, descriptive=350))
+    return TrainingConfig(stages=dall_e_3_stages(base=400, short=350, descriptive=600))
 
 
 def full() -> TrainingConfig:
     """Up to an hour on two cores: trusted in every slot of the drawn world."""
-    return TrainingConfig(stages=dall_e_3_stages(base=400, short=2000, descriptive=2500))
+    return TrainingConfig(stages=dall_e_3_stages(base=2000, short=2000, descriptive=6000))
 
 
 def fine_tune(open_clip: str, pretrained: str, *, steps: int = 10_000) -> TrainingConfig:

@@ -32,7 +32,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from captioner.base import Decode
 from captioner.decoding import next_logits, num_cache_layers
 from captioner.frames import FrameConfig, fit_frames, normalise
-from captioner.grid_encoder import GridConfig, GridEncoder
+from captioner.grid_encoder import GridConfig, GridEncoder, WordHeads
 from captioner.tokenizer import CaptionTokenizer, clip_tokenizer, load_tokenizer
 from curate.config import build, nearest
 from curate.errors import UsageError
@@ -105,6 +105,7 @@ class VideoCoCa(PreTrainedModel, GenerationMixin):
         if config.grid_cfg is not None:
             grid = build(GridConfig, config.grid_cfg)
             self.visual = GridEncoder(grid, self.frame_config, width=decoder.width, embed_dim=config.embed_dim)
+            self.words = WordHeads(config.embed_dim, decoder.width, text.vocab_size)
         else:
             vision = CLIPVisionCfg(**{**(config.vision_cfg or {}), "output_tokens": True})
             self.visual = _build_vision_tower(config.embed_dim, vision, config.quick_gelu)
@@ -123,17 +124,20 @@ class VideoCoCa(PreTrainedModel, GenerationMixin):
 
     # Looking
 
+    def word_logits(self, embedding: Tensor, video_tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Which words a caption would have, `[B, V]`, judged by the whole scene and by its peaks alone."""
+        peaks = video_tokens[:, self.visual.num_scene_tokens :].mean(1)
+        return self.words.of_scene(embedding), self.words.of_peaks(peaks)
+
     def encode_video(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """Frames, uint8 `[B, N, S, S, 3]`, to unit embeddings `[B, E]` and video tokens `[B, M, D]`."""
-        pixels = normalise(frames, self.frame_config).to(self.dtype)
+        """Frames, uint8 `[B, N, S, S, 3]`, to embeddings `[B, E]` of any length, and video tokens `[B, M, D]`."""
         if isinstance(self.visual, GridEncoder):
-            embedding, tokens = self.visual(pixels)
-        else:
-            # VideoCoCa (Yan et al. 2022): CoCa's own poolers over the patches of all frames.
-            patches = self.visual.transformer(self.visual._embeds(pixels.flatten(0, 1)))  # [(B N) patches D]
-            embedding, tokens = self.visual._pool(patches.unflatten(0, frames.shape[:2]).flatten(1, 2))
-            embedding = embedding @ self.visual.proj
-        return F.normalize(embedding, dim=-1), tokens
+            return self.visual(frames)
+        # VideoCoCa (Yan et al. 2022): CoCa's own poolers over the patches of all frames.
+        pixels = normalise(frames, self.frame_config).to(self.dtype)
+        patches = self.visual.transformer(self.visual._embeds(pixels.flatten(0, 1)))  # [(B N) patches D]
+        pooled, tokens = self.visual._pool(patches.unflatten(0, frames.shape[:2]).flatten(1, 2))
+        return pooled @ self.visual.proj, tokens
 
     def as_kind(self, video_tokens: Tensor, kind_index: Tensor | int) -> Tensor:
         """Video tokens with one more that says which kind of caption is wanted, `[B, M + 1, D]`."""
@@ -252,7 +256,7 @@ class VideoCoCa(PreTrainedModel, GenerationMixin):
     @torch.no_grad()
     def embed_video(self, clips: Sequence[np.ndarray]) -> np.ndarray:
         """Unit vectors, float32 `[clips, E]`, of clips as `caption` takes them."""
-        return self.encode_video(self._fit(clips))[0].float().cpu().numpy()
+        return F.normalize(self.encode_video(self._fit(clips))[0].float(), dim=-1).cpu().numpy()
 
     @torch.no_grad()
     def embed_text(self, texts: Sequence[str]) -> np.ndarray:

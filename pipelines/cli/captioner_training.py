@@ -66,8 +66,11 @@ def train(
     folder = _needs(out, "captioner train", "runs/captioner")
     from captioner.training import train_captioner
     from captioner.training_config import frames_of
+    from captioner.training_data import drawn_source
 
-    source = _source(dataset, frames_of(settings), captioner or [], folder, settings.seed)
+    source: Any = drawn_source(settings)
+    if dataset is not None:
+        source = _dataset_source(dataset, frames_of(settings), captioner or [], folder, settings.seed)
     train_captioner(settings, source, folder, device=_device(device), workers=workers)
     print(f"done: caption with --captioner coca:{folder}")
 
@@ -157,6 +160,7 @@ def _train_expander(
 ) -> None:
     from captioner.expand_lm import ExpanderTraining, train_expander
     from captioner.frames import FrameConfig
+    from captioner.training_data import DrawnSource
     from curate.config import build, load_toml, to_toml, with_overrides
 
     settings = build(ExpanderTraining, with_overrides(load_toml(config) if config else {}, set_ or []))
@@ -164,15 +168,14 @@ def _train_expander(
         print(to_toml(settings))
         return
     folder = _needs(out, "captioner train --expander", "runs/expander")
-    train_expander(settings, _source(dataset, FrameConfig(), prefer, None, settings.seed), folder)
+    source: Any = DrawnSource(FrameConfig(), seed=settings.seed)
+    if dataset is not None:
+        source = _dataset_source(dataset, FrameConfig(), prefer, None, settings.seed)
+    train_expander(settings, source, folder)
     print(f"done: expand prompts with --by lm:{folder}")
 
 
-def _source(dataset: str | None, frames: FrameConfig, prefer: list[str], folder: Path | None, seed: int) -> Any:
-    if dataset is None:
-        from captioner.training_data import DrawnSource
-
-        return DrawnSource(frames, seed=seed)
+def _dataset_source(dataset: str, frames: FrameConfig, prefer: list[str], folder: Path | None, seed: int) -> Any:
     from captioner.training_clips import DatasetSource
     from curate.tables import Dataset
 

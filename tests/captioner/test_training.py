@@ -12,7 +12,7 @@ from captioner.fact_parser import parse_facts
 from captioner.tokenizer import train_tokenizer
 from captioner.training import CaptionLoss, build_model, learning_rate_factor, stage_folder, train_captioner
 from captioner.training_config import PRESETS, StageConfig, TrainingConfig, dall_e_3_stages, smoke
-from captioner.training_data import DrawnSource, batches
+from captioner.training_data import DrawnSource, batches, drawn_source
 from captioner.video_coca import VideoCoCa
 from curate.config import build, with_overrides
 from curate.drawn.shot import is_held_out, tiny_world
@@ -165,6 +165,37 @@ def test_held_out_combinations_are_never_trained_on():
         for index in range(200):
             subject = source.shot(index, held_out=held_out).subject
             assert is_held_out(subject.shape, subject.color, subject.motion) == held_out
+
+
+def test_a_clip_comes_up_again_later_in_other_words():
+    source = DrawnSource(SMOKE.model.frames, ramp=3000, shows=2)
+    drawn = [source.example("descriptive", index) for index in (5, 5 + 1024, 5 + 2048)]
+    assert source.truth(5) == source.truth(5 + 1024)
+    assert parse_facts(drawn[0].text) == parse_facts(drawn[1].text)
+    assert np.array_equal(drawn[0].frames, drawn[1].frames)
+    assert drawn[0].text != drawn[1].text
+    assert not np.array_equal(drawn[1].frames, drawn[2].frames)
+    fresh = DrawnSource(SMOKE.model.frames, ramp=3000, shows=2).example("descriptive", 5 + 1024)  # as after a restart
+    assert np.array_equal(fresh.frames, drawn[1].frames)
+
+
+def test_the_drawn_world_begins_simple_and_is_whole_for_descriptive_captions():
+    assert drawn_source(SMOKE).ramp == 2 * 4 * 8
+    source = DrawnSource(SMOKE.model.frames, ramp=4000)
+    early, later = ([source.shot(index) for index in range(first, first + 200)] for first in (0, 4000))
+    assert sum(shot.other is None and shot.text is None and shot.lighting == "bright" for shot in early) > 180
+    assert sum(shot.other is None and shot.text is None and shot.lighting == "bright" for shot in later) < 60
+
+
+def test_a_still_is_one_frame_of_its_clip():
+    source = DrawnSource(SMOKE.model.frames)
+    for index in range(5):
+        whole, still = (source.example("short", index, still=still) for still in (False, True))
+        assert still.frames.shape == (1, *whole.frames.shape[1:])
+        told = parse_facts(whole.text) or {}
+        assert parse_facts(still.text) == {slot: told[slot] for slot in ("count", "color", "shape")}
+        distance = np.abs(whole.frames.astype(int) - still.frames).mean((1, 2, 3))
+        assert distance.min() < 6  # grain aside
 
 
 def test_the_rate_of_learning_warms_up_and_falls():

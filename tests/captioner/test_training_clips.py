@@ -55,6 +55,13 @@ def test_frames_are_those_of_the_captioned_clip(dataset):
         assert abs(float(example.frames[0].mean()) - float(picture.mean())) < 3
 
 
+def test_a_still_is_one_of_the_frames(dataset):
+    source = DatasetSource(dataset, FRAMES)
+    whole, still = (source.example("short", 4, still=still).frames for still in (False, True))
+    assert still.shape == (1, 16, 16, 3)
+    assert any(np.array_equal(still[0], frame) for frame in whole)
+
+
 def test_only_accepted_captions_are_learnt_and_makers_can_be_preferred(dataset):
     texts = set(DatasetSource(dataset, FRAMES, prefer=["b"]).texts(frozenset({"descriptive"})))
     assert texts == {"other 0", "other 1", *(f"long {number}" for number in range(2, 8))}
