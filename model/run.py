@@ -62,6 +62,8 @@ class Parts:
     text: TextEncoder
     config: TrainConfig
     provenance: dict[str, Any]
+    start: VideoModel | None = None
+    """The trained model whose weights the run begins with, if asked for."""
 
 
 def train(
@@ -89,6 +91,8 @@ def train(
         world=world,
         report=report,
     )
+    if parts.start is not None:
+        trainer.begin_with(parts.start.state_dict())
     return trainer.run()
 
 
@@ -99,8 +103,14 @@ def open_parts(source: str | Path, out: Path, config: TrainConfig, *, world: Wor
     """
     if not world.is_main:
         world.wait()
-    stored = out / FILE_NAME
-    codec = _load_codec(out) if stored.exists() or (out / _CODEC_NAME).exists() else _choose_codec(source, config)
+    begun = (out / _TEXT_NAME).exists()  # written last
+    start = None if config.start_from is None else load_studio(config.start_from, device="cpu")
+    if start is not None:
+        config = replace(config, model=start.model.dit.config, flow=start.model.flow)
+    if begun:
+        codec = _load_codec(out)
+    else:
+        codec = _choose_codec(source, config) if start is None else start.codec
     if config.data.codec is not None and load_codec(config.data.codec).fingerprint() != codec.fingerprint():
         raise ConfigError(f"{out} was begun with another codec than {config.data.codec}; train into another folder")
     data = _open_data(source, codec, config)
@@ -108,7 +118,10 @@ def open_parts(source: str | Path, out: Path, config: TrainConfig, *, world: Wor
         val_data = _open_data(source, codec, replace(config, data=_val(config.data)))
     except NothingToTrainOnError:
         val_data = None
-    text = _load_or_make_text(source, out, config, data)
+    if start is not None and not begun and isinstance(start.model.text, TinyTextEncoder):
+        text: TextEncoder = start.model.text
+    else:
+        text = _load_or_make_text(source, out, config, data)
     _store(out, codec, text, config)
     if world.is_main:
         world.wait()
@@ -122,7 +135,7 @@ def open_parts(source: str | Path, out: Path, config: TrainConfig, *, world: Wor
         "usual": _usual(data),
     }
     full = completed(config, latent_channels=codec.z_dim, text_dim=text.dim)
-    return Parts(data, val_data, codec, text, full, provenance)
+    return Parts(data, val_data, codec, text, full, provenance, None if start is None else start.model)
 
 
 def load_studio(

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -124,6 +124,13 @@ class Trainer:
         finally:
             if self._log is not None:
                 self._log.close()
+
+    def begin_with(self, weights: Mapping[str, Tensor]) -> None:
+        """Weights to start from, unless the run has a checkpoint already."""
+        own = self.model.state_dict()
+        for name, tensor in weights.items():
+            checkpoint.put(own[name], tensor)
+        self.emas = [PowerEma(width, self.model.named_parameters()) for width in self.config.ema_widths]
 
     @property
     def num_parameters(self) -> int:

@@ -55,6 +55,8 @@ class TrainConfig:
     steps: int = 4000
     """Optimizer steps of the whole run."""
     seed: int = 0
+    start_from: str | None = None
+    """A trained run whose weights this one begins with; its shape, codec and text encoder are taken, too."""
     data: DataConfig = field(default_factory=DataConfig)
     model: DiTConfig = field(default_factory=DiTConfig)
     flow: FlowConfig = field(default_factory=FlowConfig)

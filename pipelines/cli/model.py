@@ -133,6 +133,9 @@ def train(
     preset: PresetOpt = "tiny",
     codec: CodecOpt = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps of the whole run.")] = None,
+    start_from: Annotated[
+        str | None, typer.Option(metavar="RUN", help="Trained run whose weights, codec and words this one begins with.")
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes, by Ray Train; 1 trains in this one.")] = 1,
     most_workers: Annotated[int | None, typer.Option(help="Elastic: up to so many processes.")] = None,
     address: AddressOpt = None,
@@ -149,7 +152,8 @@ def train(
     from pipelines.ray_train import LaunchConfig, launch
     from pipelines.train import plan_training, show_training
 
-    settings = _train_settings(preset, config, set_, codec, steps)
+    begins = [f'start_from="{start_from}"'] if start_from else []
+    settings = _train_settings(preset, config, [*(set_ or []), *begins], codec, steps)
     if dry_run:
         print(to_toml(settings))
         print(plan_training(dataset, out, settings, probe=False)[1])

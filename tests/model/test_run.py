@@ -159,3 +159,16 @@ def test_weights_of_another_text_encoder_are_refused(run, tmp_path):
     with pytest.raises(WeightsError, match="do not belong to the text encoder"):
         load_studio(copy, device="cpu")
     assert torch.is_tensor(load_studio(run, device="cpu").model.dit.no_text)
+
+
+def test_a_run_can_begin_with_the_weights_of_another(dataset, run, tmp_path):
+    train(dataset.uri, tmp_path, make_config(start_from=str(run), data=DataConfig(linear_z_dim=5), keep_last=9))
+    weights = load_studio(run, device="cpu").model.state_dict()
+    begun = load_studio(tmp_path, step=0, device="cpu").model.state_dict()
+    assert all(torch.equal(weights[name], begun[name]) for name in weights)
+    ended = load_studio(tmp_path, device="cpu")
+    assert ended.codec.fingerprint() == load_studio(run, device="cpu").codec.fingerprint()
+    assert any(not torch.equal(weights[name], tensor) for name, tensor in ended.model.state_dict().items())
+    train(dataset.uri, tmp_path, make_config(start_from=str(run), data=DataConfig(linear_z_dim=5), keep_last=9))
+    again = load_studio(tmp_path, device="cpu").model.state_dict()  # nothing was begun anew
+    assert all(torch.equal(again[name], tensor) for name, tensor in ended.model.state_dict().items())
