@@ -21,6 +21,7 @@ from curate.own_scores import VideoToScore, failed_scores, score_fingerprint, sc
 from curate.plan import ScanPlan, known_sources, plan_scan, scanned_row
 from curate.query import connect
 from curate.scan import Scanned, scan_source
+from curate.schema import TABLES
 from curate.sources import Listing, list_sources
 from curate.split import SplitVideo, split_video
 from curate.tables import Dataset
@@ -79,7 +80,7 @@ def scan(
     """Read and measure every source that is due. Tables: sources, videos."""
     planned, listing = plan(inputs, dataset, settings, run.run_id, retry=retry)
     report = _report(run, "scan", total=len(planned.to_scan), unchanged=planned.unchanged)
-    dataset.replace_rows("sources", [row["uri"] for row in planned.rows], planned.rows)
+    _commit_sources(dataset, planned.rows, run.run_id)
     decoded = 0
 
     def commit(outcomes: list[tuple[str, Scanned]]) -> None:
@@ -90,7 +91,7 @@ def scan(
         }
         dataset.replace_rows("videos", list(videos), list(videos.values()))
         rows = [scanned_row(planned.to_scan[uri], scanned) for uri, scanned in outcomes]
-        dataset.replace_rows("sources", [row["uri"] for row in rows], rows)
+        _commit_sources(dataset, rows, run.run_id)
 
     with stage(report, quiet=quiet) as advance:
         scan_one = partial(scan_source, root=dataset.uri, config=settings.scan)
@@ -110,7 +111,7 @@ def scan(
         report.numbers["decoded"] = decoded
         if listing.skipped:
             report.numbers["passed over by name"] = sum(listing.skipped.values())
-        _settle_duplicates(dataset, run.run_id)
+        _name_videos(dataset)
         dataset.compact("sources")
         dataset.compact("videos")
     return report
@@ -337,20 +338,34 @@ def _mark_failed(dataset: Dataset, videos: Mapping[str, str], run: Run) -> None:
     dataset.replace_rows("sources", [row["uri"] for row in rows], rows)
 
 
-def _settle_duplicates(dataset: Dataset, run_id: str) -> None:
-    """Of all sources with the same content, the first by name stands for the video; the others point to it."""
+def _commit_sources(dataset: Dataset, rows: Sequence[Mapping[str, Any]], run_id: str) -> None:
+    """Commit rows of `sources`, and at once what they mean for others with the same content.
+
+    Of all sources with one content, the first by name stands for the video; the others point to it.
+    """
     with connect(dataset) as db:
-        sources = db.sql("""
-            with ok as (select *, min(uri) over (partition by video_id) as original from sources where status = 'ok')
-            select * exclude (original) replace (case when original <> uri then original end as duplicate_of) from ok
-            where duplicate_of is distinct from case when original <> uri then original end
-            union all
-            select * replace (null as duplicate_of) from sources where status <> 'ok' and duplicate_of is not null
+        db.register("fresh", pa.Table.from_pylist(list(rows), schema=TABLES["sources"].arrow))
+        settled = db.sql(f"""
+            with every as (
+                select *, true as is_fresh from fresh
+                union all select *, false from sources where uri not in (select uri from fresh)
+            ),
+            originals as (select video_id, min(uri) as original from every where status = 'ok' group by video_id),
+            judged as (
+                select every.*, case when status = 'ok' and original <> uri then original end as twin
+                from every left join originals using (video_id)
+            )
+            select * exclude (is_fresh, twin) replace (twin as duplicate_of, '{run_id}' as run_id) from judged
+            where is_fresh or duplicate_of is distinct from twin
         """).to_arrow_table()
+    dataset.replace_rows("sources", settled.column("uri").to_pylist(), settled)
+
+
+def _name_videos(dataset: Dataset) -> None:
+    """Videos carry the uri of the source that stands for their content."""
+    with connect(dataset) as db:
         videos = db.sql("""
-            select videos.* replace (original as uri) from videos join
-            (select video_id, min(uri) as original from sources where status = 'ok' group by video_id) using (video_id)
-            where videos.uri <> original
+            select videos.* replace (sources.uri as uri) from videos join sources using (video_id)
+            where sources.status = 'ok' and sources.duplicate_of is null and videos.uri <> sources.uri
         """).to_arrow_table()
-    dataset.replace_rows("sources", sources.column("uri").to_pylist(), sources)
     dataset.replace_rows("videos", videos.column("video_id").to_pylist(), videos)

@@ -47,14 +47,27 @@ def scanned(out: Path) -> int:
     return 0
 
 
+def measured(out: Path) -> int:
+    """Videos whose signals are stored, whether or not a table knows of them yet."""
+    return len(list(out.glob("payload/signals/*/[!.]*.parquet")))
+
+
 def test_a_driver_killed_at_random_moments_leaves_nothing_behind(drawn_footage, undisturbed, tmp_path):
     moments = random.Random(os.environ.get("PYTEST_XDIST_TESTRUNUID", 0))
-    for _ in range(4):
+    num_videos = sum(row["status"] == "ok" for row in undisturbed["videos"])
+    killed_at = []
+    # At the start, in the middle of scanning, and when scanning is over but perhaps not what follows.
+    third = num_videos // 3
+    for goal in (0, moments.randint(1, third), moments.randint(third + 1, 2 * third), num_videos):
         job = start(drawn_footage, tmp_path, "--local")
-        time.sleep(1.5 + moments.uniform(0, 4))
+        while job.poll() is None and measured(tmp_path) < goal:
+            time.sleep(0.02)
+        time.sleep(moments.uniform(0, 0.1))
         kill_group(job)
+        killed_at.append(measured(tmp_path))
         if Dataset(tmp_path).exists():
             assert check(Dataset(tmp_path)).holds  # even now: what is not done is pending, and everything is there
+    assert any(0 < count < num_videos for count in killed_at), killed_at
     assert start(drawn_footage, tmp_path, "--local").wait(120) == 0
     assert contents(tmp_path) == undisturbed
     assert check(Dataset(tmp_path)).holds
