@@ -92,8 +92,8 @@ class Reader:
 
     def _provide(self, arguments: list[str]) -> None:
         written = {arguments[index + 1] for index, word in enumerate(arguments[:-1]) if word in ("--out", "-o")}
-        for word in arguments:
-            name = word.rpartition(":")[2].rstrip("/")
+        named = [word.rpartition(":")[2].rstrip("/") for word in arguments]
+        for name in [*named, *(["footage"] if "list.csv" in named else [])]:
             if name in small.GIVEN and name not in written and not (self.folder / name).exists():
                 source = self.shelf.get(name)
                 (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
