@@ -8,7 +8,7 @@ What a source answers depends on its arguments alone: any number of workers and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -72,15 +72,18 @@ class DrawnSource:
     kinds = frozenset({"alt", "short", "descriptive"})
 
     def __init__(
-        self, frames: FrameConfig, *, world: World | None = None, ramp: int = 30_000, shows: int = 2, seed: int = 0
-    ) -> None:
+        self, frames: FrameConfig, *, world: World | None = None, hidden: Collection[str] = (), ramp: int = 30_000,
+        shows: int = 2, seed: int = 0,
+    ) -> None:  # fmt: skip
+        """`hidden` names slots that are not told, such as those that are the same in the whole world."""
         self.frames, self.world, self.ramp, self.shows, self.seed = frames, world or World(), ramp, shows, seed
+        self.hidden = tuple(hidden)
         self._simple = simple_world(self.world)
         self._drawn: dict[int, np.ndarray] = {}
 
     @property
     def fingerprint(self) -> str:
-        return fingerprint("drawn", self.world, self.ramp, self.shows, self.seed)
+        return fingerprint("drawn", self.world, self.hidden, self.ramp, self.shows, self.seed)
 
     def shot(self, index: int, *, held_out: bool = False) -> Shot:
         """The shot that all captions of that number are about."""
@@ -96,18 +99,22 @@ class DrawnSource:
     def example(self, kind: str, index: int, *, held_out: bool = False, still: bool = False) -> Example:
         shot = self.shot(index, held_out=held_out)
         frames = self._frames(shot, index, held_out, still)
-        return Example(frames, describe(shot, kind, seed=index, hidden=MOVING_SLOTS if still else ()))  # type: ignore[arg-type]
+        return Example(frames, self._say(shot, kind, index, still))
 
     def pair(self, index: int) -> tuple[str, str]:
         """A short and a descriptive caption of a shot."""
         shot = self.shot(self.ramp + index)
-        return describe(shot, "short", seed=index), describe(shot, "descriptive", seed=index)
+        return self._say(shot, "short", index), self._say(shot, "descriptive", index)
 
     def texts(self, kinds: frozenset[str], num_shots: int = 1500) -> Iterator[str]:
         for index in range(num_shots):
             shot = self.shot(self.ramp + index)
             for kind in sorted(kinds):
-                yield describe(shot, kind, seed=index)  # type: ignore[arg-type]
+                yield self._say(shot, kind, index)
+
+    def _say(self, shot: Shot, kind: str, index: int, still: bool = False) -> str:
+        hidden = (*self.hidden, *(MOVING_SLOTS if still else ()))
+        return describe(shot, kind, seed=index, hidden=hidden)  # type: ignore[arg-type]
 
     def _clip_number(self, index: int, held_out: bool) -> int:
         block, place = divmod(index, _CLIPS_APART * self.shows)
