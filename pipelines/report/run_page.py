@@ -175,9 +175,10 @@ def _spread(records: Sequence[Record]) -> list[Record]:
     return [records[index * (len(records) - 1) // (_MOST_ROWS - 1)] for index in range(_MOST_ROWS)]
 
 
-def _media(folder: Path) -> list[tuple[str, str, str]]:
-    """Name, kind and data of the pictures and videos in RUN/samples, evenly chosen when there are too many."""
+def _media(folder: Path) -> list[tuple[str, str, str, str]]:
+    """Name, what was asked for, kind and data of what lies in RUN/samples, evenly chosen when there is too much."""
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _MEDIA) if folder.is_dir() else []
+    files = [path for path in files if not path.stem.endswith(".sheet")]  # the same again, as one picture
     files.sort(key=lambda path: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", str(path))])
     sizes = [path.stat().st_size for path in files]
     every = 1
@@ -189,10 +190,20 @@ def _media(folder: Path) -> list[tuple[str, str, str]]:
     for path in files[::-1][::every][::-1]:
         kind = _MEDIA[path.suffix.lower()]
         data = base64.b64encode(path.read_bytes()).decode()
-        found.append(
-            (str(path.relative_to(folder).with_suffix("")), kind.partition("/")[0], f"data:{kind};base64,{data}")
-        )
+        name = str(path.relative_to(folder).with_suffix(""))
+        found.append((name, _asked(path.with_suffix(".json")), kind.partition("/")[0], f"data:{kind};base64,{data}"))
     return found
+
+
+def _asked(record: Path) -> str:
+    """The task and the user's own prompt of a sample, where its record lies beside it."""
+    try:
+        tree = json.loads(record.read_text(encoding="utf-8"))
+        request, expansion = tree["request"], tree.get("expansion", {})
+        prompt = expansion.get("original") or request["prompt"]
+    except (OSError, ValueError, KeyError, AttributeError):
+        return ""
+    return ": ".join(filter(None, ("" if request.get("task") == "make" else request.get("task"), prompt)))
 
 
 def _events(parts: Mapping[str, list[Record]]) -> list[tuple[str, int, int]]:
