@@ -54,7 +54,7 @@ def test_help_of_every_verb_ends_with_an_example_that_parses(verb):
         ("reelwright captioner frobnicate", "no verb 'captioner frobnicate'"),
         ("reelwright decide dataset --frobnicate", "No such option"),
         ("reelwright decide", "dataset"),
-        ("reelwright train dataset --out runs/a --steps many", "number|float"),
+        ("reelwright train dataset --out runs/a --steps many", "integer"),
     ],
 )
 def test_the_parser_of_this_test_can_fail(command, message):
