@@ -40,7 +40,7 @@ class EngineConfig:
     local: bool = False
     """Run in this process, one item after the other, without Ray."""
     address: str | None = None
-    """A Ray cluster, for example auto or ray://head:10001. None starts one on this machine for the time of the job."""
+    """A Ray cluster, for example auto or head:6379. None starts one on this machine for the time of the job."""
     num_cpus: int | None = None
     """Cores of the cluster that is started here; None takes all."""
     object_store_mib: int = 256

@@ -143,9 +143,8 @@ def score(
     if not job.settings.score.functions:
         raise UsageError("name a function: reelwright score DATASET module:function")
     if dry_run:
-        due, unchanged = curation.score_plan(job.dataset, job.settings, retry=retry)
-        calls = sum(len(wanted) for item in due for _, wanted in item.due)
-        return job.print_plan({"scores to compute": calls, "unchanged": unchanged})
+        due, unchanged = job.scores_due(retry)
+        return job.print_plan({"scores to compute": due, "unchanged": unchanged})
     with job.running("score") as (run, engine):
         curation.score(job.dataset, job.settings, run, engine, retry=retry, quiet=json)
     return job.finish(run, strict, json)

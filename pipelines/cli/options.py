@@ -84,11 +84,21 @@ class Job:
             print(f"# {what}: {count}")
         return 0
 
+    def scores_due(self, retry: bool) -> tuple[int, int]:
+        """Scores of the user's own that would be computed, and those that are up to date."""
+        from pipelines import curation
+
+        due, unchanged = curation.score_plan(self.dataset, self.settings, retry=retry)
+        return sum(len(wanted) for item in due for _, wanted in item.due), unchanged
+
     def print_scan_plan(self, sources: list[str], retry: bool) -> int:
         from pipelines import curation
 
         planned, listing = curation.plan(sources, self.dataset, self.settings, "", retry=retry)
         due, unchanged, gone = curation.split_plan(self.dataset, self.settings)
+        scores = (
+            {"scores of known clips to compute": self.scores_due(retry)[0]} if self.settings.score.functions else {}
+        )
         return self.print_plan(
             {
                 "sources to read and decode": f"{len(planned.to_scan)} ({planned.size_bytes / 2**20:.1f} MiB)",
@@ -96,5 +106,6 @@ class Job:
                 "files passed over by name": sum(listing.skipped.values()),
                 "known videos to split again": f"{len(due)} of {len(due) + unchanged}",
                 "videos to forget": len(gone),
+                **scores,
             }
         )

@@ -82,11 +82,14 @@ def test_what_fails_is_listed_and_tried_again_when_asked(run, folder, dataset):
     assert run("score", "dataset", "--set", "functions=[]")[0] == 2
 
 
-def test_curate_finds_a_missing_function_before_it_reads_any_footage(run, folder, drawn_footage):
+def test_curate_finds_a_missing_function_before_it_reads_any_footage(run, folder, dataset, drawn_footage):
     flags = ("--local", "--set", 'score.functions=["redder:gone"]')
     status, _, err = run("curate", str(drawn_footage), "--out", "new", *flags)
     assert (status, "redder.py has no gone" in err) == (2, True)
     assert not (folder / "new").exists()
+    dry = ("--out", "dataset", "--dry-run", "--set", 'score.functions=["redder:redness"]')
+    told = run("curate", str(drawn_footage), *dry)[1]
+    assert "# scores of known clips to compute: 2" in told
 
 
 @pytest.mark.ray
