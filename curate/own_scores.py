@@ -10,12 +10,13 @@ the module or the video changes.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+import pyarrow.compute as pc
 
 from curate.config import fingerprint
 from curate.errors import ConfigError, ErrorKind, VideoError
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 SCORE_VERSION = 1
 """Raised whenever the same function would be shown something else of the same clip."""
 
+_PART = 1000  # videos whose clips are read at a time
 _TAKEN = frozenset(SCORES) | {column.name for table in TABLES.values() for column in table.columns}
 
 
@@ -129,14 +131,43 @@ class VideoToScore:
     """Rows of `clips`, each with the references of the functions to call and the fingerprint of each result."""
 
 
-def score_id(clip_id: str, reference: str) -> str:
-    """The key of a score's row: one per clip and name."""
-    return f"{clip_id}:{split_reference(reference)[1]}"
+Due: TypeAlias = dict[str, dict[str, dict[str, str]]]
+"""By video and clip: the references of the functions to call, each with the fingerprint of its result."""
 
 
-def score_fingerprint(reference: str, revision: str, clip_id: str, video_fingerprint: str) -> str:
-    """Of a score of a clip: it outlives a new split that finds the same span."""
-    return fingerprint("score", SCORE_VERSION, reference, revision, clip_id, video_fingerprint)
+def plan_scores(dataset: Dataset, config: ScoreConfig, *, retry: bool = False) -> tuple[Due, int]:
+    """The scores to be computed, and the number of those that are up to date.
+
+    A score outlives a new split that finds the same span.
+    """
+    revisions = config.revisions()
+    stored = _columns(dataset, "scores", ["score_id", "fingerprint", "status"])
+    known = {key: (made_by, status) for key, made_by, status in zip(*stored, strict=True)}
+    scans = dict(zip(*_columns(dataset, "videos", ["video_id", "fingerprint"]), strict=True))
+    due: Due = {}
+    unchanged = 0
+    for clip_id, video_id in zip(*_columns(dataset, "clips", ["clip_id", "video_id"]), strict=True):
+        for reference, revision in revisions.items():
+            made_by = fingerprint("score", SCORE_VERSION, reference, revision, clip_id, scans[video_id])
+            before, status = known.get(_score_id(clip_id, reference), (None, None))
+            if before == made_by and not (retry and status == "failed"):
+                unchanged += 1
+            else:
+                due.setdefault(video_id, {}).setdefault(clip_id, {})[reference] = made_by
+    return due, unchanged
+
+
+def videos_to_score(dataset: Dataset, due: Due) -> Iterator[list[VideoToScore]]:
+    """What is due as records for workers, a part of the videos at a time: rows of clips are large."""
+    ids = list(due)
+    for start in range(0, len(ids), _PART):
+        part = pc.field("video_id").isin(ids[start : start + _PART])
+        clips: dict[str, list[Any]] = {}
+        for row in dataset.read("clips", where=part).to_pylist():
+            if wanted := due[row["video_id"]].get(row["clip_id"]):
+                clips.setdefault(row["video_id"], []).append((row, wanted))
+        videos = dataset.read("videos", where=part).to_pylist()
+        yield [VideoToScore(video=row, due=clips[row["video_id"]]) for row in videos]
 
 
 def score_video(item: VideoToScore, root: str) -> list[dict[str, Any]]:
@@ -175,9 +206,18 @@ def _score(clip: ScoredClip, reference: str) -> dict[str, Any]:
         return {**row, **_failed("score", f"{type(error).__name__}: {error}")}
 
 
+def _score_id(clip_id: str, reference: str) -> str:
+    return f"{clip_id}:{split_reference(reference)[1]}"
+
+
+def _columns(dataset: Dataset, table: str, names: list[str]) -> list[list[Any]]:
+    found = dataset.read(table, names)
+    return [found[name].to_pylist() for name in names]
+
+
 def _row(clip: Mapping[str, Any], reference: str) -> dict[str, Any]:
     known = {"clip_id": clip["clip_id"], "video_id": clip["video_id"], "function": reference}
-    return {"score_id": score_id(clip["clip_id"], reference), "name": split_reference(reference)[1], **known}
+    return {"score_id": _score_id(clip["clip_id"], reference), "name": split_reference(reference)[1], **known}
 
 
 def _failed(kind: ErrorKind, message: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ Every stage can be killed at any moment and run again: what was committed is not
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -17,7 +18,7 @@ import pyarrow as pa
 from curate.cut import cut_clip
 from curate.decide import decide as decide_all
 from curate.errors import UsageError, VideoError
-from curate.own_scores import VideoToScore, failed_scores, score_fingerprint, score_id, score_video
+from curate.own_scores import failed_scores, plan_scores, score_video, videos_to_score
 from curate.plan import ScanPlan, known_sources, plan_scan, scanned_row
 from curate.query import connect
 from curate.scan import Scanned, scan_source
@@ -175,11 +176,12 @@ def score(
     dataset: Dataset, settings: Settings, run: Run, engine: Engine, *, retry: bool = False, quiet: bool = False
 ) -> StageReport:
     """Call the user's own functions for every clip that is due. Table: scores."""
-    due, unchanged = score_plan(dataset, settings, retry=retry)
+    due, unchanged = plan_scores(dataset, settings.score, retry=retry)
     report = _report(run, "score", total=len(due), unchanged=unchanged)
     with stage(report, quiet=quiet) as advance:
         score_one = partial(score_video, root=dataset.uri)
-        for batch in _batches(engine.run(score_one, due)):
+        done = itertools.chain.from_iterable(engine.run(score_one, part) for part in videos_to_score(dataset, due))
+        for batch in _batches(done):
             rows = []
             for item, outcome in batch:
                 found = failed_scores(item, outcome.message) if isinstance(outcome, Raised) else outcome
@@ -190,27 +192,6 @@ def score(
             dataset.replace_rows("scores", [row["score_id"] for row in rows], _with_run(rows, run))
         dataset.compact("scores")
     return report
-
-
-def score_plan(dataset: Dataset, settings: Settings, *, retry: bool = False) -> tuple[list[VideoToScore], int]:
-    """Videos with the scores to be computed, and the number of scores that are up to date."""
-    revisions = settings.score.revisions()
-    stored = {row["score_id"]: row for row in dataset.read("scores", ["score_id", "fingerprint", "status"]).to_pylist()}
-    videos = {row["video_id"]: row for row in dataset.read("videos").to_pylist()}
-    due: dict[str, list[tuple[dict[str, Any], dict[str, str]]]] = {}
-    unchanged = 0
-    for clip in dataset.read("clips").to_pylist():
-        made_by = videos[clip["video_id"]]["fingerprint"]
-        wanted = {}
-        for reference, revision in revisions.items():
-            fingerprint = score_fingerprint(reference, revision, clip["clip_id"], made_by)
-            known = stored.get(score_id(clip["clip_id"], reference))
-            if known is None or known["fingerprint"] != fingerprint or (retry and known["status"] == "failed"):
-                wanted[reference] = fingerprint
-        unchanged += len(revisions) - len(wanted)
-        if wanted:
-            due.setdefault(clip["video_id"], []).append((clip, wanted))
-    return [VideoToScore(video=videos[video_id], due=clips) for video_id, clips in due.items()], unchanged
 
 
 def decide(dataset: Dataset, settings: Settings, run: Run, *, quiet: bool = False) -> pa.Table:

@@ -86,10 +86,10 @@ class Job:
 
     def scores_due(self, retry: bool) -> tuple[int, int]:
         """Scores of the user's own that would be computed, and those that are up to date."""
-        from pipelines import curation
+        from curate.own_scores import plan_scores
 
-        due, unchanged = curation.score_plan(self.dataset, self.settings, retry=retry)
-        return sum(len(wanted) for item in due for _, wanted in item.due), unchanged
+        due, unchanged = plan_scores(self.dataset, self.settings.score, retry=retry)
+        return sum(len(wanted) for clips in due.values() for wanted in clips.values()), unchanged
 
     def print_scan_plan(self, sources: list[str], retry: bool) -> int:
         from pipelines import curation

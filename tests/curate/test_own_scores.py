@@ -4,16 +4,24 @@ import importlib
 import sys
 
 import pytest
-from fabricated import red_and_black
+from fabricated import consistent, red_and_black
 
 from curate.check import check
 from curate.config import to_tree
 from curate.decide import decide, yield_curves
 from curate.errors import ConfigError, UsageError
-from curate.own_scores import ScoreConfig, VideoToScore, known_functions, score_video
+from curate.own_scores import (
+    ScoreConfig,
+    VideoToScore,
+    known_functions,
+    plan_scores,
+    score_video,
+    videos_to_score,
+)
 from curate.query import query
 from curate.references import load, source_hash
 from curate.rules import DecideConfig, Rule
+from curate.tables import Dataset
 
 SCORES = """
 def redness(clip):
@@ -126,6 +134,19 @@ def test_older_versions_have_no_scores_that_came_later(module, dataset):
     scored(dataset, "redness")
     assert query(dataset, "select * from scores", versions).num_rows == 0
     assert query(dataset, "select * from scores").num_rows == 2
+
+
+def test_due_scores_reach_the_workers_a_part_of_the_videos_at_a_time(module, tmp_path, monkeypatch):
+    dataset = consistent(Dataset(tmp_path / "two"))
+    due, unchanged = plan_scores(dataset, ScoreConfig(functions=("own_functions:seconds", "own_functions:nothing")))
+    assert (sum(len(wanted) for clips in due.values() for wanted in clips.values()), unchanged) == (8, 0)
+    del due["b"]["b-c1"]
+    monkeypatch.setattr("curate.own_scores._PART", 1)
+    parts = [
+        [(item.video["video_id"], [row["clip_id"] for row, _ in item.due]) for item in part]
+        for part in videos_to_score(dataset, due)
+    ]
+    assert parts == [[("a", ["a-c0", "a-c1"])], [("b", ["b-c0"])]]
 
 
 @pytest.mark.parametrize(
