@@ -75,6 +75,7 @@ def run_bars(arguments: argparse.Namespace) -> int:
             show(f"seed {seed}, stage {name}", result)
         missed += [f"seed {seed}: {each}" for each in missed_bars(result.facts, minutes)]
     (arguments.out / "bars.json").write_text(json.dumps({"missed": missed, "stages": lines}, indent=1))
+    (arguments.out / "bars.md").write_text(tables(arguments.out), encoding="utf-8")
     print("\n".join(["", *(missed or ["every bar is met"])]))
     return 1 if missed else 0
 
@@ -191,6 +192,33 @@ def examine(folder: Path, kind: str, count: int, report: Path) -> Evaluation:
     captioner.close()
     write_report([result], clips, report)
     return result
+
+
+HEADLINES = (
+    *("fact F1", "fact precision", "fact recall", "hallucination", "fact F1 of blank clips", "words"),
+    *("different captions", "motion flips in reversed time", "camera flips in reversed time"),
+    *("motion right with shuffled frames", "clip to text R@1", "CIDEr-D", "captions per second"),
+)
+
+
+def tables(out: Path) -> str:
+    """The examinations of a run as two tables of Markdown: a column for each seed and stage."""
+    found = sorted(out.glob("seed-*/examination/*/evaluation.json"), key=lambda path: path.stat().st_mtime)
+    read = {f"{path.parts[-4]} {path.parent.name}": json.loads(path.read_text())[0] for path in found}
+    slots = {name: {row["slot"]: row for row in each["slots"]} for name, each in read.items()}
+
+    def row(title: str, cells: list[float | None]) -> str:
+        return f"| {title} | " + " | ".join("" if cell is None else f"{cell:.2f}" for cell in cells) + " |"
+
+    def head(title: str) -> list[str]:
+        return [f"| {title} | " + " | ".join(read) + " |", "|---" * (len(read) + 1) + "|"]
+
+    first = [row(key, [each["summary"].get(key) for each in read.values()]) for key in HEADLINES]
+    second = []
+    for slot in next(iter(slots.values())):
+        chance = next(iter(slots.values()))[slot]["chance"]
+        second.append(row(f"{slot} (chance {chance:.2f})", [each[slot]["recall"] for each in slots.values()]))
+    return "\n".join([*head("all"), *first, "", *head("recall by slot"), *second, ""])
 
 
 def missed_bars(facts: FactScore | None, minutes: float) -> list[str]:

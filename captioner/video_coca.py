@@ -39,6 +39,7 @@ from curate.errors import UsageError
 from curate.schema import CAPTION_KINDS
 
 WEIGHTS_FILE = "model.safetensors"
+_ONLY_FOR_TRAINING = "words."
 
 
 class VideoCoCaConfig(PretrainedConfig):
@@ -267,14 +268,19 @@ class VideoCoCa(PreTrainedModel, GenerationMixin):
 
     # Keeping
 
-    def save_pretrained(self, folder: str | Path) -> None:  # type: ignore[override]
-        """Write configuration, weights and vocabulary."""
+    def save_pretrained(self, folder: str | Path, *, half: bool = False) -> None:  # type: ignore[override]
+        """Write configuration, weights and vocabulary; `half` to hand it on: in 16 bits, for writing and comparing."""
         Path(folder).mkdir(parents=True, exist_ok=True)
         self.config.save_pretrained(folder)
         self.generation_config.save_pretrained(folder)
-        save_file(
-            {name: weight.contiguous() for name, weight in self.state_dict().items()}, Path(folder) / WEIGHTS_FILE
-        )
+        weights = {name: weight.contiguous() for name, weight in self.state_dict().items()}
+        if half:
+            weights = {
+                name: weight.half() if weight.is_floating_point() else weight
+                for name, weight in weights.items()
+                if not name.startswith(_ONLY_FOR_TRAINING)
+            }
+        save_file(weights, Path(folder) / WEIGHTS_FILE)
         self._tokens.save(folder)
 
     @classmethod
@@ -291,7 +297,12 @@ class VideoCoCa(PreTrainedModel, GenerationMixin):
             raise UsageError(f"{folder}: no {WEIGHTS_FILE}; is this the folder of a trained captioner?")
         config = VideoCoCaConfig(**json.loads((folder / "config.json").read_text(encoding="utf-8")))
         model = cls(config, load_tokenizer(folder))
-        model.load_state_dict(load_file(folder / WEIGHTS_FILE), strict=True)
+        missing, unexpected = model.load_state_dict(load_file(folder / WEIGHTS_FILE), strict=False)
+        wrong = [name for name in missing if not name.startswith(_ONLY_FOR_TRAINING)] + unexpected
+        if wrong:
+            raise UsageError(
+                f"{folder / WEIGHTS_FILE} does not fit config.json beside it: {wrong[0]} and {len(wrong) - 1} more"
+            )
         return model.eval()
 
     @classmethod

@@ -5,6 +5,7 @@ import open_clip
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
 
 from captioner.base import Decode
 from captioner.frames import normalise
@@ -132,6 +133,24 @@ def test_it_is_kept_in_a_folder_weight_by_weight(model, tmp_path):
     assert all(torch.equal(weights[name], loaded_weights[name]) for name in weights)
     np.testing.assert_array_equal(loaded.embed_video(CLIPS), model.embed_video(CLIPS))
     assert loaded.caption(CLIPS, kind="short", decode=GREEDY) == model.caption(CLIPS, kind="short", decode=GREEDY)
+
+
+def test_a_captioner_can_be_handed_on_in_half_the_size(model, tmp_path):
+    model.save_pretrained(tmp_path / "whole")
+    model.save_pretrained(tmp_path / "half", half=True)
+    sizes = [(tmp_path / name / "model.safetensors").stat().st_size for name in ("whole", "half")]
+    assert sizes[1] < 0.51 * sizes[0]
+    loaded = VideoCoCa.from_pretrained(tmp_path / "half")
+    np.testing.assert_allclose(loaded.embed_video(CLIPS), model.embed_video(CLIPS), atol=5e-3)
+
+
+def test_weights_of_another_model_are_refused(model, tmp_path):
+    model.save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    weights["another.weight"] = weights.pop("logit_scale")
+    save_file(weights, tmp_path / "model.safetensors")
+    with pytest.raises(UsageError, match=r"does not fit config\.json beside it: logit_scale and 1 more"):
+        VideoCoCa.from_pretrained(tmp_path)
 
 
 def test_a_folder_without_weights_is_named(tmp_path):
