@@ -169,6 +169,7 @@ class LearningRun:
         trainer = self._trainer(curve["steps"])
         if not trainer.resume():
             self._store_parts(trainer)
+        (self.out / "config.toml").write_text(to_toml(trainer.config), encoding="utf-8")
         questions = drawn_questions(num_prompts, sizes=SIZES, frames=(9, 17, 5, 9), fps=FPS, hidden=HIDDEN)
         marks = {max(round(mark * curve["steps"]), 1) for mark in MARKS}
         stream = trainer.batches.start(trainer.cursor)
@@ -203,7 +204,6 @@ class LearningRun:
         text = trainer.model.text
         assert isinstance(text, TinyTextEncoder)
         (self.out / "text.json").write_text(json.dumps({"built_in": text.config_tree()}, indent=1))
-        (self.out / "config.toml").write_text(to_toml(trainer.config), encoding="utf-8")
 
     def _judge(self, trainer: Trainer, questions: Sequence[Question]) -> dict[str, Any]:
         loss = trainer.validate()
@@ -286,7 +286,7 @@ def plot(curves: Sequence[dict[str, Any]], path: Path) -> None:
         )
         axes.grid(alpha=0.3)
     panels[0][0].set_ylabel("share of held-out prompts whose video shows it")
-    panels[0][-1].legend(loc="lower right", fontsize=8)
+    panels[0][-1].legend(loc="center right", fontsize=8)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
 

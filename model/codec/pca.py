@@ -52,8 +52,8 @@ def fit_pca(videos: Iterable[Tensor], *, stride: Stride, z_dim: int, balance: fl
     """Fit the components to videos `[B, 3, T, H, W]` in [-1, 1] of any sizes that divide.
 
     `balance` is how far channels are brought to the same deviation when they are normalised: 0 keeps them in
-    proportion, so that the first, the mean colour, drowns the others, which hold the shapes; 1 makes all alike, and a
-    model learns noise. The square root of the proportions, 0.5, is what a model learns from soonest.
+    proportion, so that the first, the mean colour, varies some eighty times as much as the last; 1 makes all alike, and
+    a model learns noise. 0.5 takes the square root of the proportions.
     Raises ValueError when they hold fewer patches than the latent has channels.
     """
     if not 0 <= balance <= 1:
