@@ -25,7 +25,7 @@ NEEDED = (*STEP, *(gradual_column(name, scale_s) for scale_s in SCALES_S for nam
 class Thresholds:
     """Where each condition becomes 1. Chosen on the tune half of `benchmarks/shots.py`, which tries others, too."""
 
-    jump: float = 15.0
+    jump: float = 16.0
     """Cut: unexplained difference, times the root of its ratio to those around."""
     ratio: float = 2.0
     """Cut: its ratio to the largest of those around."""
