@@ -53,7 +53,8 @@ _RULES: dict[str, str] = {
     "a clip lies within its scene": """
         select clip_id, 'its scene ' || clips.scene_id || ' is missing or elsewhere'
         from clips left join scenes using (scene_id)
-        where scenes.scene_id is null or clips.start_pts < scenes.start_pts or clips.end_pts > scenes.end_pts""",
+        where (scenes.scene_id is null and clips.video_id in (select video_id from scenes))
+              or clips.start_pts < scenes.start_pts or clips.end_pts > scenes.end_pts""",
     "scenes and clips belong to a video that a source names": """
         select video_id, 'has rows in scenes or clips, but no source' from
         (select video_id from scenes union select video_id from clips)

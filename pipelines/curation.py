@@ -123,8 +123,9 @@ def split(dataset: Dataset, settings: Settings, run: Run, engine: Engine, *, qui
     due, unchanged, gone = split_plan(dataset, settings)
     report = _report(run, "split", total=len(due), unchanged=unchanged)
     with stage(report, quiet=quiet) as advance:
+        _forget_split(dataset, gone)
         dataset.replace_rows("clips", gone, [])
-        dataset.replace_rows("scenes", gone, [])
+        again = {row["video_id"] for row in due if row.pop("was_split")}
         split_one = partial(split_video, root=dataset.uri, config=settings.split)
         scenes = clips = 0
         lost: dict[str, str] = {}
@@ -137,6 +138,7 @@ def split(dataset: Dataset, settings: Settings, run: Run, engine: Engine, *, qui
                     done.append(outcome)
                 advance()
             ids = [found.video_id for found in done]
+            _forget_split(dataset, again.intersection(ids))
             # Scenes come last: a video whose scenes are there is done.
             dataset.replace_rows("clips", ids, _with_run((row for found in done for row in found.clips), run))
             dataset.replace_rows("scenes", ids, _with_run((row for found in done for row in found.scenes), run))
@@ -168,8 +170,18 @@ def split_plan(dataset: Dataset, settings: Settings) -> tuple[list[dict[str, Any
             ) order by all
         """).fetchall()
     rows = videos.to_pylist()
-    due = [row for row in rows if row.pop("split_fingerprint") != settings.split.fingerprint(row["fingerprint"])]
+    due = []
+    for row in rows:
+        made_by = row.pop("split_fingerprint")
+        if made_by != settings.split.fingerprint(row["fingerprint"]):
+            due.append({**row, "was_split": made_by is not None})
     return due, len(rows) - len(due), [row[0] for row in gone]
+
+
+def _forget_split(dataset: Dataset, video_ids: Iterable[str]) -> None:
+    """Before clips change, what is about them goes: a job that is killed in between leaves them pending."""
+    dataset.replace_rows("decisions", video_ids, [])
+    dataset.replace_rows("scenes", video_ids, [])
 
 
 def score(

@@ -113,6 +113,34 @@ def test_a_changed_split_decodes_nothing_and_keeps_the_ids_of_the_same_spans(cop
     assert {row["clip_id"] for row in rows(out, "clips")} == before
 
 
+def test_a_split_that_is_killed_between_commits_leaves_clips_pending_and_the_next_run_mends_it(copy, monkeypatch):
+    footage, out = copy
+    before = contents(out)
+    real, left = Dataset.replace_rows, 0
+
+    def dies(dataset, name, owners, rows):
+        nonlocal left
+        owners = list(owners)
+        if owners and name in ("decisions", "scenes", "clips"):
+            left -= 1
+            if left < 0:
+                raise KeyboardInterrupt
+        return real(dataset, name, owners, rows)
+
+    for commits in range(4):  # forget decisions, forget scenes, clips, and scenes that are never written
+        left = commits
+        with monkeypatch.context() as patched:
+            patched.setattr(Dataset, "replace_rows", dies)
+            with pytest.raises(KeyboardInterrupt):
+                curate(footage, out, "split.max_s=2")
+        found = check(Dataset(out))
+        assert found.violations == []
+        if commits:
+            assert found.counts["clips"].keys() == {"pending"}
+        curate(footage, out)
+        assert contents(out) == before
+
+
 def test_a_changed_rule_touches_decisions_alone(copy):
     footage, out = copy
     before = Dataset(out).versions()
