@@ -514,7 +514,7 @@ def storyboard(studio: Studio, num: int) -> Row:
     panels = [Panel(prompt=prompt_of(one), seconds=3.0) for one in told_shots]
     right: list[bool] = []
     video = np.empty(0)
-    for seed in range(max(num // 4, 2)):
+    for seed in range(max(num // 4, 1)):
         video = np.concatenate(list(roll(studio, panels, height=HEIGHT, width=WIDTH, fps=FPS, seed=seed)))
         ends = [video[start + 16 : start + 24] for start in (0, 24, 48)]
         right += [judge(end).color == one.subject.color for end, one in zip(ends, told_shots, strict=True)]
@@ -533,7 +533,7 @@ def minute(studio: Studio, num: int) -> Row:
     memory: dict[int, float] = {}
     same: list[bool] = []
     video = np.empty(0)
-    for seed, shot in enumerate(shots(max(num // 8, 2), motions=("still",))):
+    for seed, shot in enumerate(shots(max(num // 8, 1), motions=("still",))):
         pieces, frames = [], 0
         panel = Panel(prompt=prompt_of(shot), seconds=seconds)
         for piece in roll(studio, [panel], height=HEIGHT, width=WIDTH, fps=FPS, seed=seed):
