@@ -34,7 +34,8 @@ class Reel:
 
 
 def h264(quality: str = "21", **options: str) -> Encoding:
-    return Encoding(quality=quality, options={"preset": "veryfast", **options})
+    # With macroblock trees, x264 writes other bytes each time for some sizes of picture.
+    return Encoding(quality=quality, options={"preset": "veryfast", "mbtree": "0", **options})
 
 
 TAKE_DEFECTS = tuple(kind for kind in HIDES if kind not in (*FILM_DEFECTS, "still"))

@@ -47,7 +47,8 @@ def test_thirty_two_in_flight_keep_the_server_busy():
         captioner.close()
     assert all(result.text for result in results)
     assert server.most_in_flight == 32
-    assert server.busy_s / 32 >= 0.9 * wall_s  # as much work as its latency allows in that time
+    # All at once leaves no gap between answers; one after the other would be a 32nd. benchmarks/recaption.py has the share.
+    assert server.busy_s / 32 >= 0.5 * wall_s
 
 
 def test_load_and_server_errors_are_tried_again_and_the_rest_goes_on():
