@@ -47,7 +47,7 @@ def test_thirty_two_in_flight_keep_the_server_busy():
         captioner.close()
     assert all(result.text for result in results)
     assert server.most_in_flight == 32
-    # All at once leaves no gap between answers; one after the other would be a 32nd. benchmarks/recaption.py has the share.
+    # One after the other would be a 32nd; benchmarks/recaption.py says what share is reached.
     assert server.busy_s / 32 >= 0.5 * wall_s
 
 
