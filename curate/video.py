@@ -173,7 +173,7 @@ def open_video(path: str | Path, *, skim: bool = False) -> Iterator[Video]:
     """Open a video and decode its first frame. Raises VideoError, whose kind says why it cannot be used.
 
     `skim` leaves out the loop filter of H.264 and its kin where no later frame depends on it: a tenth faster, the same
-    number of frames, and no difference that is seen at a reduced size (docs/measured.md).
+    number of frames, and the same boundaries (benchmarks/results/scan.md).
     """
     path = str(path)
     _refuse_what_is_no_file(path)
