@@ -32,9 +32,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from curate.config import fingerprint, to_toml
+from curate.config import fingerprint, load_toml, to_toml
 from curate.drawn.shot import tiny_world
-from curate.errors import CaptionerError
+from curate.errors import CaptionerError, UsageError
 from curate.tables import Dataset
 from pipelines.engine import Engine, EngineConfig
 from pipelines.run import recorded_run
@@ -334,9 +334,13 @@ STAGES: tuple[Callable[[Recipe], None], ...] = (
 
 
 def run_recipe(out: Path, config: RecipeConfig, *, source: str | None = None, captioner: str | None = None) -> None:
-    """Run all stages; what is done already is found and left as it is."""
+    """Run all stages; what is done already is found and left as it is.
+
+    Raises UsageError for a folder that was begun with other footage.
+    """
     from pipelines.cli.output import write_table
 
+    _begin(out, config, source)
     seconds: list[float] = []
     with Engine(config.engine) as engine:
         recipe = Recipe(out, config, source, captioner, engine)
@@ -350,6 +354,20 @@ def run_recipe(out: Path, config: RecipeConfig, *, source: str | None = None, ca
     table = pa.table({"stage": [stage.__name__ for stage in STAGES] + ["all"], "seconds": [*seconds, sum(seconds)]})
     write_table(table, title="Time of this run")
     _say(f"look at {out / 'report.html'}, {recipe.model / 'report.html'} and {recipe.model / 'samples'}")
+
+
+def _begin(out: Path, config: RecipeConfig, source: str | None) -> None:
+    """Write down what the footage of this folder is, or compare it with that."""
+    path = out / "recipe.toml"
+    footage = {"footage_s": config.footage_s, "seed": config.seed, "source": source or "drawn"}
+    if path.exists():
+        before = load_toml(path)
+        for name, value in footage.items():
+            if before.get(name) != value:
+                raise UsageError(f"{out} was begun with {name} = {before.get(name)}, not {value}; name another --out")
+    else:
+        out.mkdir(parents=True, exist_ok=True)
+        path.write_text(to_toml(footage), encoding="utf-8")
 
 
 def _examine_captioner(recipe: Recipe) -> dict[str, Any] | None:

@@ -1,4 +1,6 @@
-"""Captions by our own VideoCoCa: `coca:FOLDER`, or `coca:coca_ViT-L-14#WEIGHTS` for a CoCa of open_clip."""
+"""Captions by our own VideoCoCa: `coca:FOLDER`, `coca:included` for the tiny one that comes with the package, or
+`coca:coca_ViT-L-14#WEIGHTS` for a CoCa of open_clip.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from captioner.base import Captioner, CaptionRequest, CaptionResult, Clip, Decode, Identity
+from captioner.bundled import BUNDLED
 from captioner.makers.batches import Batches
 from captioner.weights import hash_file, hash_folder
 from curate.errors import UsageError
@@ -40,7 +43,7 @@ def identify(spec: str, config: CocaConfig) -> Identity:
     if weights:
         revision = hash_file(Path(weights))[:16] if Path(weights).is_file() else weights
         return _identity(name, revision, ["short"])
-    folder = Path(name)
+    folder = _folder(name)
     if not (folder / "config.json").is_file():
         raise UsageError(
             f"coca:{spec}: no trained captioner in that folder; train one with `reelwright captioner train`, or name a "
@@ -107,12 +110,16 @@ class CocaCaptioner(Captioner):
         ]
 
 
+def _folder(name: str) -> Path:
+    return BUNDLED if name == "included" else Path(name)
+
+
 def _load(spec: str) -> VideoCoCa:
     from captioner.video_coca import VideoCoCa
 
     name, _, weights = spec.partition("#")
     if not weights:
-        return VideoCoCa.from_pretrained(name)
+        return VideoCoCa.from_pretrained(_folder(name))
     try:
         return VideoCoCa.from_open_clip(name, weights)
     except RuntimeError as error:  # open_clip's word for a name or weights that it does not know

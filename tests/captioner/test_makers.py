@@ -11,11 +11,14 @@ import torch
 from loopback_server import loopback, number_picture
 
 from captioner.base import CaptionRequest, CaptionResult, Clip, by_clip
+from captioner.evaluate.drawn_clips import drawn_clips
+from captioner.fact_parser import parse_facts
 from captioner.makers.by_name import MakersConfig, identify, open_captioner
 from captioner.makers.hf import HfCaptioner, HfConfig
 from captioner.prompts import PROMPTS
 from captioner.structured import Facts
 from curate.config import build
+from curate.drawn.shot import tiny_world
 from curate.errors import CaptionerError, UsageError
 
 CONFIG = build(MakersConfig, {"hf": {"batch_size": 3}, "coca": {"batch_size": 3}, "openai": {"max_in_flight": 3}})
@@ -290,3 +293,15 @@ def test_a_clip_without_an_answer_fails():
 def test_what_was_measured_is_said_and_nothing_else(kind, text):
     (result,) = open_captioner("measured").caption(CLIPS[:1], CaptionRequest(kind=kind, prompt=PROMPTS[kind]))
     assert result.text == text
+
+
+def test_the_captioner_that_comes_with_the_package_tells_the_truth_of_its_world():
+    world = replace(tiny_world(), motions=("left", "right", "up", "down"))
+    known = drawn_clips(8, kind="descriptive", world=world, seed=3)
+    results = open_captioner("coca:included").caption(
+        [each.clip for each in known], CaptionRequest(kind="descriptive", prompt=PROMPTS["descriptive"])
+    )
+    for each, result in zip(known, results, strict=True):
+        told = {slot: value for slot, value in parse_facts(result.text).items() if value is not None}
+        assert told["color"] == each.truth["color"]
+        assert told.items() <= each.truth.items(), result.text

@@ -56,6 +56,13 @@ def test_a_wrong_setting_is_refused_before_anything_is_made(tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_folder_of_other_footage_is_refused(tmp_path, capsys):
+    (tmp_path / "recipe.toml").write_text('footage_s = 16.0\nseed = 0\nsource = "drawn"\n')
+    status, _, err = run(capsys, "--out", tmp_path, *FEW, "--set", "seed=1")
+    assert status == 2
+    assert "was begun with seed = 0, not 1; name another --out" in err
+
+
 def _results(folder):
     results = json.loads((folder / "evaluation.json").read_text())
     del results["key"]  # it has paths in it
