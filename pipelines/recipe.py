@@ -69,7 +69,7 @@ class RecipeConfig:
     """Length of the footage that is drawn."""
     captioner: str = "minutes"
     """Preset of the captioner's training."""
-    expander_steps: int = 400
+    expander_steps: int = 300
     area_px: int = 40 * 24
     """Area of the pictures that the video model learns from; each keeps its own shape."""
     frames: int = 13
@@ -80,7 +80,7 @@ class RecipeConfig:
     """Preset of the video model's training."""
     start_from: str = "included"
     """What it begins with: the included tiny model, which has seen an hour of drawing; a run of yours; or nothing."""
-    model_steps: int = 1500
+    model_steps: int = 800
     questions: int = 64
     """Prompts, and drawn clips, that the results are examined on."""
     seed: int = 0
