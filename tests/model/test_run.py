@@ -7,7 +7,9 @@ import torch
 from small_dataset import make_dataset
 from stand_ins import tiny_config
 
+from curate.drawn.judge import judge
 from curate.errors import ConfigError, UsageError, WeightsError
+from model.bundled import BUNDLED
 from model.canvas import Canvas
 from model.checkpoint import list_checkpoints
 from model.codec.files import save_codec
@@ -172,3 +174,15 @@ def test_a_run_can_begin_with_the_weights_of_another(dataset, run, tmp_path):
     train(dataset.uri, tmp_path, make_config(start_from=str(run), data=DataConfig(linear_z_dim=5), keep_last=9))
     again = load_studio(tmp_path, device="cpu").model.state_dict()  # nothing was begun anew
     assert all(torch.equal(again[name], tensor) for name, tensor in ended.model.state_dict().items())
+
+
+def test_the_model_that_comes_with_the_package_draws_what_it_is_asked_for():
+    studio = load_studio(BUNDLED, device="cpu", config=SampleConfig(steps=12, guidance=2.0))
+    wanted = [("red", "white"), ("blue", "black")]
+    prompts = [
+        "a large red circle. Behind is a white background.",
+        "a large blue circle. Behind is a black background.",
+    ]
+    canvases = [Canvas(frames=1, height=32, width=32, fps=8.0, prompt=prompt, seed=1) for prompt in prompts]
+    judged = [judge(video) for video in studio.draw(canvases)]
+    assert [(each.color, each.background_color) for each in judged] == wanted
