@@ -6,9 +6,9 @@
 
 | stage    | what it leaves in the folder                  | two cores | why                                          |
 |----------|-----------------------------------------------|-----------|----------------------------------------------|
-| draw     | footage/: reels, broken files, a list, truth  | 1 min     | everything in it is known, so all is checked |
-| curate   | dataset/: scenes, clips, scores, decisions    | 1 min     | cut out what is damaged, frozen or empty     |
-| learn    | captioner/                                    | 5 min     | to describe, it must have seen descriptions  |
+| draw     | footage/: reels, broken files, a list, truth  | 20 s      | everything in it is known, so all is checked |
+| curate   | dataset/: scenes, clips, scores, decisions    | 20 s      | cut out what is damaged, frozen or empty     |
+| learn    | captioner/                                    | 4 min     | to describe, it must have seen descriptions  |
 | caption  | captions alt, short and descriptive           | 1 min     | original texts are noisy and say little      |
 | expander | model/expander/                               | 1 min     | users write five words, captions have forty  |
 | encode   | codec/, latents                               | 20 s      | the model works on latents, made once        |
@@ -257,17 +257,26 @@ def encode(recipe: Recipe) -> None:
 
 
 def train(recipe: Recipe) -> None:
-    """Train the diffusion transformer on latents of all sizes and lengths, packed without padding."""
+    """Train the diffusion transformer on latents of all sizes and lengths, packed without padding.
+
+    The small recipe goes on with the model that is included: in minutes alone it would draw blots.
+    """
     from model.train_config import PRESETS
     from pipelines.ray_train import LaunchConfig, launch
     from pipelines.train import show_training
 
     preset, steps = PRESETS[recipe.config.model](), recipe.config.model_steps
-    data = replace(preset.data, codec=str(recipe.out / "codec"), windows=_windows(recipe.config))
-    config = replace(preset, data=data, steps=steps, seed=recipe.config.seed)
-    _show(
-        "train", recipe.dataset.uri, "--out", str(recipe.model), "--preset", recipe.config.model, "--steps", str(steps)
+    slower = 5 if recipe.start_from else 1  # what was learned before is not to be lost
+    config = replace(
+        preset,
+        data=replace(preset.data, codec=str(recipe.codec), windows=_windows(recipe.config)),
+        optim=replace(preset.optim, lr=preset.optim.lr / slower, muon_lr=preset.optim.muon_lr / slower),
+        steps=steps,
+        seed=recipe.config.seed,
+        start_from=recipe.start_from,
     )
+    begin = ("--start-from", recipe.start_from) if recipe.start_from else ("--preset", recipe.config.model)
+    _show("train", recipe.dataset.uri, "--out", str(recipe.model), *begin, "--steps", str(steps))
     where = LaunchConfig(address=recipe.config.engine.address)
     with show_training(steps) as report:
         launch(recipe.dataset.uri, recipe.model, config, where, report=report)

@@ -40,7 +40,7 @@ def test_the_recipe_goes_on_where_it_was_stopped_and_ends_the_same(tmp_path, cap
 
 
 def test_it_runs_on_footage_of_the_user(tmp_path, capsys, drawn_footage):
-    few = (*FEW, "--set", "area_px=4096")
+    few = (*FEW, "--set", "start_from=included")
     status, _, err = run(capsys, "--out", tmp_path, "--source", drawn_footage / "phone", *few)
     assert status == 0, err
     assert "--captioner measured --kind descriptive" in err
