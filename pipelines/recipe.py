@@ -293,13 +293,15 @@ def sample(recipe: Recipe) -> None:
     folder.mkdir(exist_ok=True)
     for name, asked in _requests(recipe):
         inputs = tuple(str(folder / other) for other in asked.get("inputs", ()))
-        request = Request(**{**asked, "inputs": inputs}, seed=recipe.config.seed)
+        size = {} if inputs else dict(zip(("height", "width"), _size(recipe.config), strict=True))
+        request = Request(**{**size, **asked, "inputs": inputs}, seed=recipe.config.seed)
         key = fingerprint(request, studio.provenance)
         if (folder / name).exists() and _stored(folder / f"{Path(name).stem}.json").get("key") == key:
             continue
         _show(
             "sample", str(recipe.model), *([request.prompt] if request.prompt else []), "--out", str(folder / name),
             *(["--task", request.task] if request.task != "make" else []),
+            *(["--size", f"{request.width}x{request.height}"] if size else []),
             *(["--frames", str(request.frames)] if request.frames else []),
             *(word for path in inputs for word in ("--input", path)),
         )  # fmt: skip
@@ -310,20 +312,26 @@ def sample(recipe: Recipe) -> None:
 def evaluate(recipe: Recipe) -> None:
     """What captions and videos show, read back: held-out loss, and facts against truth where it is known."""
     from model.dataset import NothingToTrainOnError
+    from model.evaluate import attribute_accuracy, drawn_questions
     from model.run import load_studio
     from pipelines.train import evaluate_run
 
-    results_path = recipe.out / "evaluation.json"
-    key = fingerprint(recipe.config, load_studio(recipe.model).provenance)
+    results_path, studio = recipe.out / "evaluation.json", load_studio(recipe.model)
+    key = fingerprint(recipe.config, studio.provenance)
     results = _stored(results_path)
     if results.get("key") != key:
         results = {"key": key, "captioner": _examine_captioner(recipe), "model": {}}
         num = recipe.config.questions
-        drawn = num if recipe.source is None else 0
         try:
-            results["model"] = evaluate_run(str(recipe.model), recipe.dataset.uri, drawn=drawn, clips=num, world=WORLD)
+            results["model"] = evaluate_run(str(recipe.model), recipe.dataset.uri, drawn=0, clips=num)
         except NothingToTrainOnError:  # no video fell to the validation side
-            results["model"] = evaluate_run(str(recipe.model), None, drawn=drawn, clips=num, world=WORLD)
+            results["model"] = {}
+        if recipe.source is None:
+            config = recipe.config
+            questions = drawn_questions(
+                num, sizes=[_size(config)], frames=[config.frames], fps=config.fps, world=WORLD, hidden=UNTOLD
+            )
+            results["model"]["facts"] = attribute_accuracy(studio, questions)
         results_path.write_text(json.dumps(results, indent=1), encoding="utf-8")
     _print_evaluation(results)
 
@@ -440,6 +448,11 @@ def _windows(config: RecipeConfig) -> Any:
     from model.windows import WindowConfig
 
     return WindowConfig(max_area_px=config.area_px, fps=config.fps, max_frames=config.frames, min_frames=5)
+
+
+def _size(config: RecipeConfig) -> tuple[int, int]:
+    """Height and width of what is sampled: about 16:10, of the area that is trained on."""
+    return 8 * round((config.area_px * 0.6) ** 0.5 / 8), 8 * round((config.area_px / 0.6) ** 0.5 / 8)
 
 
 def _stored(path: Path) -> dict[str, Any]:

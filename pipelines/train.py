@@ -11,7 +11,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from curate.drawn import shot as drawn_shot
 from model.evaluate import ClipFeatures, Features, RandomFeatures, attribute_accuracy, distances, drawn_questions
 from model.parallel import World
 from model.plan import describe_plan, plan_run, time_step
@@ -112,9 +111,9 @@ def expanded(request: Request, expander: str | None) -> tuple[Request, dict[str,
 
 def evaluate_run(
     run: str, source: str | None, sampling: SampleConfig | None = None, *, drawn: int, clips: int,
-    step: int | None = None, device: str | None = None, clip: str | None = None, world: drawn_shot.World | None = None,
+    step: int | None = None, device: str | None = None, clip: str | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Everything that can be measured with what is given. `drawn` prompts are of that drawn world, or the tiny one."""
+    """Everything that can be measured with what is given."""
     studio = load_studio(run, step=step, device=device, config=sampling)
     result: dict[str, Any] = {"made_by": studio.provenance}
     if source is not None:
@@ -134,7 +133,6 @@ def evaluate_run(
             sizes=[(int(usual["height"]), int(usual["width"]))],
             frames=[int(usual["frames"])],
             fps=usual["fps"],
-            world=world,
         )
         result["facts"] = attribute_accuracy(studio, questions)
     return result
