@@ -22,9 +22,9 @@ from benchmarks.shot_gold import halves, load_clip, make_film
 from benchmarks.shot_runs import signals_of
 from benchmarks.shot_scoring import Marks
 from benchmarks.shots import film_material
-from curate.evidence import SCALES_S, gradual_column
+from curate.evidence import SCALES_S
 from curate.signals import seconds_of
-from curate.transitions import NEEDED, WEIGHTS, Columns, Thresholds, contrast_around, gradual_features
+from curate.transitions import NEEDED, WEIGHTS, Columns, Course, Thresholds, gradual_features, lasting
 
 KINDS = {"dissolve": ("dissolve",), "wipe": ("wipe", "iris")}
 CAUTION = 0.75
@@ -63,13 +63,14 @@ def examples(films: list[Film], kind: str) -> tuple[np.ndarray, np.ndarray]:
     names = [name for name in WEIGHTS[kind] if name != "bias"]
     all_features, all_labels = [], []
     for columns, seconds, marks in films:
+        course = Course(columns, seconds)
         for scale_s in SCALES_S:
             labels = _labels(seconds, marks, KINDS[kind], scale_s)
-            by_name = gradual_features(columns, seconds, scale_s)
+            by_name = gradual_features(course, scale_s)
             features = np.stack([by_name[name] for name in names], axis=1)
-            apart = np.nan_to_num(columns[gradual_column("apart", scale_s)])
-            candidate = apart > 2 / 3 * Thresholds().apart * contrast_around(columns, seconds, scale_s)
-            candidate &= (by_name["travel"] < Thresholds().travel) & (by_name["lasting"] > Thresholds().lasting)
+            candidate = course.gradual("apart", scale_s) > 2 / 3 * Thresholds().apart * course.contrast(scale_s)
+            candidate &= course.travel(scale_s) < Thresholds().travel
+            candidate &= lasting(course, scale_s) > Thresholds().lasting
             used = (labels == 1) | ((labels == 0) & candidate)
             used &= np.isfinite(features).all(axis=1)
             all_features.append(features[used])

@@ -22,6 +22,7 @@ from curate.signals import seconds_of
 from curate.transitions import (
     NEEDED,
     Columns,
+    Course,
     Fade,
     Thresholds,
     cut_strength,
@@ -113,19 +114,20 @@ def decide(
 ) -> Shots:
     """The shots from the columns `NEEDED` of a signals table, NaN where null."""
     k = thresholds or Thresholds()
-    change = jump_strength(columns, seconds, k)
-    cut, is_flash = cut_strength(columns, seconds, change, k)
+    course = Course(columns, seconds)
+    change = jump_strength(course, k)
+    cut, is_flash = cut_strength(course, change, k)
     cut *= sensitivity
     found = [Boundary("cut", i, i, float(cut[i])) for i in _peaks(cut, seconds, 0.05)]
     strengths = {0.0: cut}
     for scale_s in SCALES_S:
-        by_kind = gradual_strength(columns, seconds, scale_s, k)
+        by_kind = gradual_strength(course, scale_s, k)
         strengths[scale_s] = sensitivity * np.maximum.reduce(list(by_kind.values()))
         for kind, strength in by_kind.items():
             for i in _peaks(sensitivity * strength, seconds, scale_s):
                 start, end = _window(seconds, i, scale_s)
                 found.append(Boundary(kind, start, end, float(sensitivity * strength[i])))
-    boundaries = _without_overlaps(found, find_fades(columns, seconds, change, k))
+    boundaries = _without_overlaps(found, find_fades(course, change, k))
     flashes = [int(i) for i in np.flatnonzero(is_flash)]
     return Shots(_lengthened(boundaries, strengths, columns, seconds), flashes, seconds, strengths)
 

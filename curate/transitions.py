@@ -74,80 +74,107 @@ _USUAL_RELIEF, _LEAST_CONTRAST = 35.0, 0.3
 _STEEPNESS = 6.0  # log odds from nothing to the threshold
 
 
-def jump_strength(columns: Columns, seconds: np.ndarray, k: Thresholds) -> np.ndarray:
+class Course:
+    """The columns `NEEDED` of a video as the strengths want them, and what several of them share.
+
+    Where a step or a gradual change was too faint to be looked at, nothing is lost and nothing undone.
+    """
+
+    def __init__(self, columns: Columns, seconds: np.ndarray) -> None:
+        self.seconds = seconds
+        self.columns = dict(columns)
+        for name in (*STEP, *(gradual_column("apart", scale_s) for scale_s in SCALES_S)):
+            self.columns[name] = _filled(columns[name], 1.0 if name == "kept" else 0.0)
+        self.relief = self.columns["relief"]
+        self._path = np.cumsum(self.columns["slide_x"]), np.cumsum(self.columns["slide_y"])
+        self._sides = {
+            scale_s: (at(seconds, seconds - scale_s), at(seconds, seconds + scale_s)) for scale_s in SCALES_S
+        }
+
+    def gradual(self, name: str, scale_s: float) -> np.ndarray:
+        """A column of `GRADUAL`; NaN where nothing changes."""
+        return self.columns[gradual_column(name, scale_s)]
+
+    def on_both_sides(self, values: np.ndarray, scale_s: float) -> tuple[np.ndarray, np.ndarray]:
+        """Values at one of `SCALES_S` before and after each frame."""
+        before, after = self._sides[scale_s]
+        return values[before], values[after]
+
+    def contrast(self, scale_s: float) -> np.ndarray:
+        """Contrast of the pictures on both sides, 1 for what is usual: in the dark and in fog, less change is enough."""
+        return np.clip(np.maximum(*self.on_both_sides(self.relief, scale_s)) / _USUAL_RELIEF, _LEAST_CONTRAST, 1)
+
+    def travel(self, scale_s: float) -> np.ndarray:
+        """Way of the whole picture from one side to the other, in widths or heights, at most 1."""
+        (left, right), (top, bottom) = (self.on_both_sides(path, scale_s) for path in self._path)
+        return np.minimum(np.hypot(right - left, bottom - top), 1)
+
+
+def _filled(values: np.ndarray, nothing: float) -> np.ndarray:
+    return np.where(np.isnan(values), nothing, values)
+
+
+def jump_strength(course: Course, k: Thresholds) -> np.ndarray:
     """How far the change before each frame stands out, whatever it is."""
-    jump = np.nan_to_num(columns["jump"])
-    ratio = (jump + 0.5) / (_largest_around(jump, seconds) + 0.5)
-    stands_out = jump * np.sqrt(ratio) / (k.jump * contrast_around(columns, seconds, 0.1))
+    jump = course.columns["jump"]
+    ratio = (jump + 0.5) / (_largest_around(jump, course.seconds) + 0.5)
+    stands_out = jump * np.sqrt(ratio) / (k.jump * course.contrast(0.1))
     # Where no structure survives and all around is calm, half the difference is enough.
-    other_picture = np.nan_to_num(columns["kept"], nan=1.0) < _NOTHING_KEPT
+    other_picture = course.columns["kept"] < _NOTHING_KEPT
     return np.maximum(
         np.minimum(stands_out, ratio / k.ratio), other_picture * np.minimum(2 * stands_out, ratio / (2 * k.ratio))
     )
 
 
-def cut_strength(
-    columns: Columns, seconds: np.ndarray, change: np.ndarray, k: Thresholds
-) -> tuple[np.ndarray, np.ndarray]:
+def cut_strength(course: Course, change: np.ndarray, k: Thresholds) -> tuple[np.ndarray, np.ndarray]:
     """Strength of a cut before each frame, and whether a flash begins there instead. `change` is `jump_strength`."""
-    step = np.nan_to_num(columns["step"]) + 1
-    returns, was_before = np.nan_to_num(columns["returns"]) / step, np.nan_to_num(columns["was_before"]) / step
-    changed = (1 - np.nan_to_num(columns["kept"], nan=1.0)) / (1 - k.kept)
+    step = course.columns["step"] + 1
+    returns, was_before = course.columns["returns"] / step, course.columns["was_before"] / step
+    changed = (1 - course.columns["kept"]) / (1 - k.kept)
     strength = np.minimum.reduce([change, changed, returns / k.stays, was_before / k.stays])
-    jump_needed = k.jump * contrast_around(columns, seconds, 0.1)
-    is_flash = (np.nan_to_num(columns["jump"]) >= jump_needed) & (returns < 0.5 * k.stays) & (was_before >= k.stays)
+    jump_needed = k.jump * course.contrast(0.1)
+    is_flash = (course.columns["jump"] >= jump_needed) & (returns < 0.5 * k.stays) & (was_before >= k.stays)
     return np.maximum(strength, 0), is_flash
 
 
-def contrast_around(columns: Columns, seconds: np.ndarray, reach_s: float) -> np.ndarray:
-    """Contrast of the pictures on both sides, 1 for what is usual: in the dark and in fog, less change is enough."""
-    relief = np.nan_to_num(columns["relief"])
-    sides = np.maximum(relief[at(seconds, seconds - reach_s)], relief[at(seconds, seconds + reach_s)])
-    return np.clip(sides / _USUAL_RELIEF, _LEAST_CONTRAST, 1)
-
-
-def gradual_features(columns: Columns, seconds: np.ndarray, scale_s: float) -> dict[str, np.ndarray]:
+def gradual_features(course: Course, scale_s: float) -> dict[str, np.ndarray]:
     """What the logistic regressions look at, for each frame at one scale. NaN where nothing changes."""
-
-    def column(name: str, at_scale_s: float = scale_s) -> np.ndarray:
-        return np.asarray(columns[gradual_column(name, at_scale_s)])
-
-    apart, relief = column("apart"), np.nan_to_num(columns["relief"])
-    a, b = at(seconds, seconds - scale_s), at(seconds, seconds + scale_s)
-    path_x, path_y = (np.cumsum(np.nan_to_num(columns[name])) for name in ("slide_x", "slide_y"))
-    travel = np.minimum(np.hypot(path_x[b] - path_x[a], path_y[b] - path_y[a]), 1)
-    longer = [column("apart", other_s) for other_s in SCALES_S if other_s > scale_s]
+    apart, relief = course.gradual("apart", scale_s), course.relief
+    before, after = course.on_both_sides(relief, scale_s)
     return {
-        "separation": np.log((apart + 2) / (column("drift") + 2)),
-        "blend": column("blend"),
+        "separation": np.log((apart + 2) / (course.gradual("drift", scale_s) + 2)),
+        "blend": course.gradual("blend", scale_s),
         # Two unlike pictures, mixed, have less contrast than either.
-        "dip": np.minimum(relief / (np.sqrt((relief[a] ** 2 + relief[b] ** 2) / 2) + 1), 1.1),
-        "kept": column("kept"),
-        "travel": travel,
-        "imbalance": np.abs(column("share") - 0.5),
-        "pieces": column("pieces"),
-        "undone": np.nan_to_num(column("undone"), nan=1.0),
-        # What passes by is gone at a longer scale.
-        "lasting": np.minimum(np.minimum.reduce([*longer, apart * 2]) / (apart + 1), 1.2),
-        "extent": column("extent"),
+        "dip": np.minimum(relief / (np.sqrt((before**2 + after**2) / 2) + 1), 1.1),
+        "kept": course.gradual("kept", scale_s),
+        "imbalance": np.abs(course.gradual("share", scale_s) - 0.5),
+        "pieces": course.gradual("pieces", scale_s),
+        "undone": _filled(course.gradual("undone", scale_s), 1.0),
+        "extent": course.gradual("extent", scale_s),
     }
 
 
-def gradual_strength(columns: Columns, seconds: np.ndarray, scale_s: float, k: Thresholds) -> dict[str, np.ndarray]:
+def lasting(course: Course, scale_s: float) -> np.ndarray:
+    """Share of the change that is left over longer times: what passes by is gone by then."""
+    apart = course.gradual("apart", scale_s)
+    longer = [course.gradual("apart", other_s) for other_s in SCALES_S if other_s > scale_s]
+    return np.minimum(np.minimum.reduce([*longer, apart * 2]) / (apart + 1), 1.2)
+
+
+def gradual_strength(course: Course, scale_s: float, k: Thresholds) -> dict[str, np.ndarray]:
     """Strength of a dissolve and of a wipe whose middle is each frame and whose length is about twice the scale."""
-    features = gradual_features(columns, seconds, scale_s)
-    needed = k.apart * contrast_around(columns, seconds, scale_s)
-    enough = np.nan_to_num(columns[gradual_column("apart", scale_s)]) / needed
-    still = (1 - features["travel"]) / (1 - k.travel)
-    stays = features["lasting"] / k.lasting
+    seconds = course.seconds
+    features = gradual_features(course, scale_s)
+    enough = course.gradual("apart", scale_s) / (k.apart * course.contrast(scale_s))
+    still = (1 - course.travel(scale_s)) / (1 - k.travel)
     # Nearer to the edges of a video there is no telling how much each side moves.
     whole = (seconds >= seconds[0] + 1.5 * scale_s) & (seconds <= seconds[-1] - 1.5 * scale_s)
+    needed = {"dissolve": np.minimum(enough, still)}
+    needed["wipe"] = np.minimum(needed["dissolve"], lasting(course, scale_s) / k.lasting)
     strengths = {}
     for kind, weights in WEIGHTS.items():
         log_odds = weights["bias"] + sum(w * features[name] for name, w in weights.items() if name != "bias")
-        likely = 1 + np.nan_to_num(log_odds, nan=-_STEEPNESS) / _STEEPNESS
-        weakest = np.minimum.reduce([likely, enough, still, *([stays] if kind == "wipe" else [])])
-        strengths[kind] = whole * np.maximum(weakest, 0)
+        strengths[kind] = whole * np.fmax(np.minimum(needed[kind], 1 + log_odds / _STEEPNESS), 0)  # NaN gives 0
     return strengths
 
 
@@ -160,9 +187,9 @@ class Fade:
     is_boundary: bool  # not at the edges of the video, and not within one shot
 
 
-def find_fades(columns: Columns, seconds: np.ndarray, change: np.ndarray, k: Thresholds) -> list[Fade]:
+def find_fades(course: Course, change: np.ndarray, k: Thresholds) -> list[Fade]:
     """Runs of plain pictures with the ramps on both sides. `change` is `jump_strength`."""
-    relief = np.nan_to_num(columns["relief"])
+    relief, seconds = course.relief, course.seconds
     edges = np.flatnonzero(np.diff(np.r_[False, relief < k.plain, False]))
     abrupt = change >= 1
     fades: list[Fade] = []
@@ -175,7 +202,7 @@ def find_fades(columns: Columns, seconds: np.ndarray, change: np.ndarray, k: Thr
             ramps = [(low, int(first), abrupt[first]), (int(end) - 1, high, abrupt[min(end, len(relief) - 1)])]
             fades += [Fade(a, b, a > 0 and b < len(relief) - 1) for a, b, is_step in ramps if not is_step]
             continue
-        blinks = inner and (_is_flash(columns, int(first), k) or _is_blink(columns, seconds, low, high, k))
+        blinks = inner and (_is_flash(course, int(first), k) or _is_blink(course, low, high, k))
         fades.append(Fade(low, high, inner and not blinks))
     return fades
 
@@ -195,20 +222,22 @@ def _ramp(relief: np.ndarray, seconds: np.ndarray, abrupt: np.ndarray, index: in
     return index
 
 
-def _is_flash(columns: Columns, first: int, k: Thresholds) -> bool:
+def _is_flash(course: Course, first: int, k: Thresholds) -> bool:
     """Whether what was there before the plain picture returns at once."""
+    columns = course.columns
     is_abrupt = columns["jump"][first] > k.apart
     return bool(is_abrupt and columns["returns"][first] < 0.5 * k.stays * (columns["step"][first] + 1))
 
 
-def _is_blink(columns: Columns, seconds: np.ndarray, low: int, high: int, k: Thresholds) -> bool:
+def _is_blink(course: Course, low: int, high: int, k: Thresholds) -> bool:
     """Whether a short fade has the same picture on both sides: a flash, or frames that were lost."""
-    length_s = seconds[high] - seconds[low]
-    if length_s >= 2 * RETURN_S:
+    length_s = course.seconds[high] - course.seconds[low]
+    longer = [scale_s for scale_s in SCALES_S if scale_s > length_s / 2 + 0.03]
+    if length_s >= 2 * RETURN_S or not longer:
         return False
-    across = [columns[gradual_column("apart", s)][(low + high) // 2] for s in SCALES_S if s > length_s / 2 + 0.03]
-    needed = k.apart * contrast_around(columns, seconds, length_s / 2 + 0.1)[(low + high) // 2]
-    return bool(across) and min(across) < needed
+    middle = (low + high) // 2
+    across = min(course.gradual("apart", scale_s)[middle] for scale_s in longer)
+    return bool(across < k.apart * course.contrast(longer[0])[middle])
 
 
 def _largest_around(values: np.ndarray, seconds: np.ndarray) -> np.ndarray:
