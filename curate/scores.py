@@ -80,9 +80,9 @@ def _motion(values: Mapping[str, np.ndarray], video: Mapping[str, Any]) -> dict[
     shake = float(np.sqrt(((path - _smoothed(path)) ** 2).sum(1).mean()))
     across, up = path.mean(0)
     return {
-        "motion": float(np.median(motion)),
-        "motion_p95": float(np.percentile(motion, 95)),
-        "subject_motion": float(np.median(residual)),
+        "motion": _quantile(motion, 0.5),
+        "motion_p95": _quantile(motion, 0.95),
+        "subject_motion": _quantile(residual, 0.5),
         "pan": float(pan.mean()),
         "tilt": float(tilt.mean()),
         "zoom": float(zoom.mean()),
@@ -106,8 +106,8 @@ def _content(values: Mapping[str, np.ndarray], video: Mapping[str, Any]) -> dict
     if not seen.any():
         return dict.fromkeys(names)
     # A few frames may be darker than their bars; a few others may show a glint on a bar.
-    edges = np.stack([values[name][seen] for name in ("box_left", "box_top", "box_right", "box_bottom")])
-    (left, top, _, _), (_, _, right, bottom) = np.percentile(edges, [2, 98], axis=1).tolist()
+    left, top = (_quantile(values[name][seen], 0.02) for name in ("box_left", "box_top"))
+    right, bottom = (_quantile(values[name][seen], 0.98) for name in ("box_right", "box_bottom"))
     width, height = video["width_px"], video["height_px"]
     x, y = round(left * width), round(top * height)
     content = (x, y, max(1, round(right * width) - x), max(1, round(bottom * height) - y))
@@ -127,7 +127,16 @@ def _mean(values: np.ndarray) -> float | None:
 
 def _median(values: np.ndarray) -> float | None:
     finite = values[np.isfinite(values)]
-    return float(np.median(finite)) if len(finite) else None
+    return _quantile(finite, 0.5) if len(finite) else None
+
+
+def _quantile(values: np.ndarray, share: float) -> float:
+    """As NumPy's, which takes ten times as long over the few values of a clip."""
+    ordered = np.sort(values)
+    place = share * (len(ordered) - 1)
+    below = int(place)
+    low, high = float(ordered[below]), float(ordered[min(below + 1, len(ordered) - 1)])
+    return low + (place - below) * (high - low)
 
 
 def _share(holds: np.ndarray) -> float | None:
