@@ -10,7 +10,6 @@ chroma). A difference of two pictures is the mean over pixels of the absolute di
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import NamedTuple
 
 import cv2
@@ -44,7 +43,7 @@ GRADUAL = {
     "blend": "Share of the difference that no mixture of the two explains; near 0 in a dissolve.",
     "share": "Share of the later picture in the best mixture.",
     "pieces": "Share of the difference that no patchwork of the two explains; near 0 in a wipe.",
-    "undone": "Share of the picture that goes back from the later picture to the earlier; null if no wipe.",
+    "order": "How well lines and circles that move over the picture explain when each part of it changes; 1 in a wipe.",
     "extent": "Share of the picture that the difference is spread over.",
     "kept": "Share of the structure of the two pictures that both have.",
 }
@@ -70,9 +69,11 @@ _BLOCK = (6, 8)  # rows and columns of the thumbnail over which structure is com
 _FAINT, _STRONG = 2.0, 20.0  # standard deviation up to which a block has no structure, and from which it counts in full
 _UNLIKE, _ALIKE = 0.6, 0.9  # correlation of a block up to which it is another one, and from which it is the same
 _SLIDE_GAIN = 0.6  # how much better than standing still a shift must fit
-_WIPE_PIECES = 0.35  # beyond that nothing is a wipe
+_MOSTLY_KEPT = 0.5  # of the structure: beyond that nothing is a wipe
 _CACHED_PICTURES = 32  # as many as stay in the cache while they are compared
-_WIPE_FULL, _WIPE_NOISE = 60.0, 6.0  # change of a pixel that counts in full, and that counts for little
+_PATH = (-0.6, -0.3, 0.0, 0.3, 0.6)  # where the order of a wipe is looked for, in scales
+_WIPE_FULL, _WIPE_NOISE = 60, 6  # change of a pixel that counts in full, and that counts for little
+_SAME_TIME = 0.01  # variance of the times of change, -1 to 1, up to which there is no order
 
 
 class _Pictures(NamedTuple):
@@ -86,6 +87,7 @@ class _Pictures(NamedTuple):
     )  # float32 [N, B, pixels], luma in blocks without their means: structure, which light leaves alone
     spread: np.ndarray  # [N, B], standard deviation of each block
     inside: np.ndarray  # bool [N, B], blocks that lie between black bars: the edge of a bar is no structure
+    shapes: np.ndarray  # float32 [P, 6 + 21], from which lines and circles are made: 1, x, y, x², xy, y², and products
 
     @staticmethod
     def of(luma: np.ndarray, colour: np.ndarray) -> _Pictures:
@@ -107,6 +109,7 @@ class _Pictures(NamedTuple):
             blocks,
             np.sqrt(np.einsum("nbp,nbp->nb", blocks, blocks) / blocks.shape[2]),
             np.logical_and(lit_rows, lit_columns).reshape(count, -1),
+            _shapes(*colour.shape[2:]),
         )
 
 
@@ -201,10 +204,11 @@ def _gradual(pictures: _Pictures, seconds: np.ndarray, index: np.ndarray, scale_
     columns["share"][some] = np.clip(share, -1, 2)
     columns["pieces"][some] = pieces
     columns["extent"][some] = change * change / (9 * length / flat.shape[1] + 1e-6)  # participation ratio
-    columns["kept"][some] = _kept(pictures, a, b)
-    patchy = pieces < _WIPE_PIECES
-    path = [at(seconds, seconds[m[patchy]] - scale_s / 2), m[patchy], at(seconds, seconds[m[patchy]] + scale_s / 2)]
-    columns["undone"][some[patchy]] = _undone(flat, a[patchy], b[patchy], path)
+    columns["kept"][some] = kept = _kept(pictures, a, b)
+    other = kept < _MOSTLY_KEPT
+    a, b, m = a[other], b[other], m[other]
+    path = [np.clip(at(seconds, seconds[m] + part * scale_s), a, b) for part in _PATH]
+    columns["order"][some[other]] = _order(flat, pictures.shapes, a, b, path)
     return {gradual_column(name, scale_s): values for name, values in columns.items()}
 
 
@@ -298,19 +302,45 @@ def _best_shift(profiles: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarra
     return shift
 
 
-def _undone(flat: np.ndarray, a: np.ndarray, b: np.ndarray, path: list[np.ndarray]) -> np.ndarray:
-    """How much of the picture, on the path from a to b, goes back towards a: nothing in a wipe."""
+def _shapes(height: int, width: int) -> np.ndarray:
+    y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
+    shapes = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y]).reshape(6, -1)
+    rows, columns = np.triu_indices(6)
+    return np.vstack([shapes, shapes[rows] * shapes[columns]]).T.astype(np.float32)
+
+
+def _order(flat: np.ndarray, shapes: np.ndarray, a: np.ndarray, b: np.ndarray, path: list[np.ndarray]) -> np.ndarray:
+    """How much of the variance of the times at which pixels change from a to b a surface of second degree explains."""
+    pixels = len(shapes)
+    rows, columns = np.triu_indices(6)
+    result = np.empty(len(a), np.float32)
 
     def apart(x: np.ndarray, y: np.ndarray) -> np.ndarray:  # by pixel, summed over the planes
-        return _apart(flat[x], flat[y]).reshape(len(x), 3, flat.shape[1] // 3).sum(1, dtype=np.float32)
+        planes = _apart(flat[x], flat[y])
+        return cv2.add(cv2.add(planes[:, :pixels], planes[:, pixels : 2 * pixels]), planes[:, 2 * pixels :])
 
-    weight = np.minimum(apart(a, b), _WIPE_FULL)
-    places = []  # -1 where a pixel is as in a, 1 where it is as in b
-    for m in path:
-        to_a, to_b = apart(m, a), apart(m, b)
-        places.append((to_a - to_b) / (to_a + to_b + _WIPE_NOISE))
-    back = sum(np.maximum(before - after, 0) for before, after in pairwise(places))
-    return np.asarray((weight * back).sum(1) / (weight.sum(1) + 1e-3))
+    for start in range(0, len(a), _CACHED_PICTURES):
+        part = slice(start, start + _CACHED_PICTURES)
+        weight = np.minimum(apart(a[part], b[part]), _WIPE_FULL).astype(np.float32)
+        weight /= weight.sum(1, keepdims=True) + 1e-3
+        time = np.zeros_like(weight)  # -1 where a pixel is as in a all the way, 1 where it is as in b
+        for m in path:
+            to_a, to_b = apart(m[part], a[part]), apart(m[part], b[part])
+            time += cv2.subtract(to_a, to_b, dtype=cv2.CV_32F) / (cv2.add(to_a, to_b, dtype=cv2.CV_32F) + _WIPE_NOISE)
+        time /= len(path)
+        weighted = weight * time
+        # One frame at a time: with more, sums would depend on how many there are.
+        sums = np.matmul(np.stack([weight, weighted], 1), shapes)
+        moments = np.empty((len(weight), 6, 6), np.float32)
+        moments[:, rows, columns] = moments[:, columns, rows] = sums[:, 0, 6:]
+        moments += 1e-3 * np.eye(6, dtype=np.float32)
+        along = sums[:, 1, :6]
+        mean = along[:, 0]
+        variance = np.einsum("np,np->n", weighted, time) - mean * mean
+        fitted = np.linalg.solve(moments, along[:, :, None])[:, :, 0]
+        explained = np.einsum("nk,nk->n", fitted, along) - mean * mean
+        result[part] = np.clip(explained / (variance + _SAME_TIME), 0, 1)
+    return result
 
 
 def _unexplained(planes: np.ndarray, index: np.ndarray, before: np.ndarray, tolerance: int) -> np.ndarray:

@@ -17,7 +17,7 @@ import pyarrow as pa
 from curate.config import nearest
 from curate.detectors import column_of
 from curate.errors import ConfigError
-from curate.evidence import SCALES_S, at, gradual_column
+from curate.evidence import SCALES_S, at
 from curate.signals import seconds_of
 from curate.transitions import (
     NEEDED,
@@ -26,12 +26,13 @@ from curate.transitions import (
     Fade,
     Thresholds,
     cut_strength,
+    fades_at_the_ends,
     find_fades,
     gradual_strength,
     jump_strength,
 )
 
-_STILL_GROWS = 1.15  # by this factor the ends of a transition are further apart at its next longer scale
+_AS_STRONG = 0.9  # of the strength at shorter scales, that a transition has at longer ones up to its own length
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,17 +120,18 @@ def decide(
     cut, is_flash = cut_strength(course, change, k)
     cut *= sensitivity
     found = [Boundary("cut", i, i, float(cut[i])) for i in _peaks(cut, seconds, 0.05)]
+    ends = fades_at_the_ends(course, change)
     strengths = {0.0: cut}
     for scale_s in SCALES_S:
-        by_kind = gradual_strength(course, scale_s, k)
+        by_kind = gradual_strength(course, ends, scale_s, k)
         strengths[scale_s] = sensitivity * np.maximum.reduce(list(by_kind.values()))
         for kind, strength in by_kind.items():
             for i in _peaks(sensitivity * strength, seconds, scale_s):
                 start, end = _window(seconds, i, scale_s)
                 found.append(Boundary(kind, start, end, float(sensitivity * strength[i])))
-    boundaries = _without_overlaps(found, find_fades(course, change, k))
+    boundaries = _without_overlaps(found, [*ends, *find_fades(course, change, k)])
     flashes = [int(i) for i in np.flatnonzero(is_flash)]
-    return Shots(_lengthened(boundaries, strengths, columns, seconds), flashes, seconds, strengths)
+    return Shots(_lengthened(boundaries, strengths, seconds), flashes, seconds, strengths)
 
 
 def _window(seconds: np.ndarray, index: int, scale_s: float) -> tuple[int, int]:
@@ -139,20 +141,19 @@ def _window(seconds: np.ndarray, index: int, scale_s: float) -> tuple[int, int]:
 
 
 def _lengthened(
-    boundaries: list[Boundary], strengths: Mapping[float, np.ndarray], columns: Columns, seconds: np.ndarray
+    boundaries: list[Boundary], strengths: Mapping[float, np.ndarray], seconds: np.ndarray
 ) -> list[Boundary]:
-    """Gradual transitions in their full length: longer scales count while their ends are still further apart."""
+    """Gradual transitions in their full length: longer scales count while the strength there is not less."""
     result: list[Boundary] = []
     for i, boundary in enumerate(boundaries):
         start, end = boundary.start_index, boundary.end_index
         if boundary.kind in ("dissolve", "wipe"):
-            apart = 0.0
+            strongest, middle = 1.0, (start + end) // 2
             for scale_s in SCALES_S:
-                middle = boundary.start_index + int(np.argmax(strengths[scale_s][boundary.start_index : end + 1]))
-                longer = float(columns[gradual_column("apart", scale_s)][middle])
-                if strengths[scale_s][middle] >= 1 and longer > _STILL_GROWS * apart:
+                strength = float(strengths[scale_s][boundary.start_index : end + 1].max())
+                if strength >= max(1.0, _AS_STRONG * strongest):
                     low, high = _window(seconds, middle, scale_s)
-                    start, end, apart = min(start, low), max(end, high), longer
+                    start, end, strongest = min(start, low), max(end, high), max(strongest, strength)
             if i > 0:
                 start = min(boundary.start_index, max(start, boundaries[i - 1].end_index))
             if i + 1 < len(boundaries):

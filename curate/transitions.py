@@ -33,8 +33,6 @@ class Thresholds:
     """Cut: share of the step by which the pictures within 0.17 s on both sides differ; less is a flash."""
     kept: float = 0.3
     """Cut: share of the structure that survives it; more is a change of light, or a title."""
-    travel: float = 0.3
-    """Gradual: way of the whole picture, in widths or heights; more is a whip pan."""
     lasting: float = 0.6
     """Gradual: how much of the change is left over a longer time; less is something that passed by."""
     plain: float = 2.0
@@ -45,22 +43,25 @@ class Thresholds:
 
 WEIGHTS = {
     "dissolve": {
-        "bias": 4.95,
-        "separation": 0.37,
-        "blend": -10.01,
-        "dip": -7.16,
-        "kept": -8.35,
-        "imbalance": -4.91,
-        "pieces": 8.65,
+        "bias": -1.85,
+        "separation": 0.69,
+        "blend": -9.76,
+        "dip": -7.59,
+        "kept": -5.21,
+        "imbalance": -1.08,
+        "pieces": 16.44,
+        "turn": 0.68,
+        "travel": -2.28,
+        "extent": 10.02,
     },
     "wipe": {
-        "bias": -6.4,
-        "separation": 1.77,
-        "pieces": -9.23,
-        "blend": 8.81,
-        "kept": -5.97,
-        "extent": 6.57,
-        "undone": -1.45,
+        "bias": -12.24,
+        "separation": 1.05,
+        "kept": -11.43,
+        "extent": 12.04,
+        "order": 9.81,
+        "travel": -5.64,
+        "turn": 1.75,
     },
 }
 """Log odds per unit of each of `gradual_features`."""
@@ -68,10 +69,22 @@ WEIGHTS = {
 _NOTHING_KEPT = 0.1
 _SMEAR_FRAMES = 2  # over which compression spreads a step
 _MORE_THAN_PLAIN = 1.5
+_NEARLY_PLAIN = 0.1  # of the relief at the other end of a ramp
+_LEVELS_OFF = 0.25  # of its steepness so far: there a ramp ends
 _LONGEST_HOLD_S = 1.0  # a plain picture that stays for longer is a scene of its own
 _AROUND_S = 0.07  # and at least two frames: within that a cut has no rival
 _USUAL_RELIEF, _LEAST_CONTRAST = 35.0, 0.3
+_WIDE = 0.4  # extent of a change that is all over the picture
 _STEEPNESS = 6.0  # log odds from nothing to the threshold
+
+
+@dataclass(frozen=True, slots=True)
+class Fade:
+    """Frames from the first that fades to the last before the new picture is whole."""
+
+    start: int
+    end: int
+    is_boundary: bool  # not at the edges of the video, and not within one shot
 
 
 class Course:
@@ -101,7 +114,7 @@ class Course:
         return values[before], values[after]
 
     def contrast(self, scale_s: float) -> np.ndarray:
-        """Contrast of the pictures on both sides, 1 for what is usual: in the dark and in fog, less change is enough."""
+        """Contrast of the pictures on both sides, 1 for what is usual: in dark and fog, less change is enough."""
         return np.clip(np.maximum(*self.on_both_sides(self.relief, scale_s)) / _USUAL_RELIEF, _LEAST_CONTRAST, 1)
 
     def travel(self, scale_s: float) -> np.ndarray:
@@ -141,6 +154,8 @@ def gradual_features(course: Course, scale_s: float) -> dict[str, np.ndarray]:
     """What the logistic regressions look at, for each frame at one scale. NaN where nothing changes."""
     apart, relief = course.gradual("apart", scale_s), course.relief
     before, after = course.on_both_sides(relief, scale_s)
+    share = np.clip(_filled(course.gradual("share", scale_s), 0.5), 0, 1)
+    earlier, later = (share[at(course.seconds, course.seconds + way * scale_s / 2)] for way in (-1, 1))
     return {
         "separation": np.log((apart + 2) / (course.gradual("drift", scale_s) + 2)),
         "blend": course.gradual("blend", scale_s),
@@ -148,9 +163,12 @@ def gradual_features(course: Course, scale_s: float) -> dict[str, np.ndarray]:
         "dip": np.minimum(relief / (np.sqrt((before**2 + after**2) / 2) + 1), 1.1),
         "kept": course.gradual("kept", scale_s),
         "imbalance": np.abs(course.gradual("share", scale_s) - 0.5),
-        "pieces": course.gradual("pieces", scale_s),
-        "undone": _filled(course.gradual("undone", scale_s), 1.0),
-        "extent": course.gradual("extent", scale_s),
+        "pieces": np.minimum(course.gradual("pieces", scale_s), 0.5),  # more is a flash
+        "extent": np.minimum(course.gradual("extent", scale_s), _WIDE),
+        "order": _filled(course.gradual("order", scale_s), 0.0),
+        # A little earlier it is mostly the one picture, a little later mostly the other; a pan is always in between.
+        "turn": later - earlier,
+        "travel": course.travel(scale_s),
     }
 
 
@@ -161,16 +179,19 @@ def lasting(course: Course, scale_s: float) -> np.ndarray:
     return np.minimum(np.minimum.reduce([*longer, apart * 2]) / (apart + 1), 1.2)
 
 
-def gradual_strength(course: Course, scale_s: float, k: Thresholds) -> dict[str, np.ndarray]:
-    """Strength of a dissolve and of a wipe whose middle is each frame and whose length is about twice the scale."""
+def gradual_strength(course: Course, ends: list[Fade], scale_s: float, k: Thresholds) -> dict[str, np.ndarray]:
+    """Strength of a dissolve and of a wipe whose middle is each frame and whose length is about twice the scale.
+
+    `ends` are the fades with which the video begins and ends.
+    """
     seconds = course.seconds
     features = gradual_features(course, scale_s)
     enough = course.gradual("apart", scale_s) / (k.apart * course.contrast(scale_s))
-    still = (1 - course.travel(scale_s)) / (1 - k.travel)
-    # Nearer to the edges of a video there is no telling how much each side moves.
-    whole = (seconds >= seconds[0] + 1.5 * scale_s) & (seconds <= seconds[-1] - 1.5 * scale_s)
-    needed = {"dissolve": np.minimum(enough, still)}
-    needed["wipe"] = np.minimum(needed["dissolve"], lasting(course, scale_s) / k.lasting)
+    # Nearer to the edges of a video, or to a fade there, nothing shows how much each side moves, and that it is a shot.
+    begins_s = max([seconds[0], *(seconds[fade.end] for fade in ends if fade.start == 0)])
+    closes_s = min([seconds[-1], *(seconds[fade.start] for fade in ends if fade.start > 0)])
+    whole = (seconds >= begins_s + 2 * scale_s) & (seconds <= closes_s - 2 * scale_s)
+    needed = {"dissolve": enough, "wipe": np.minimum(enough, lasting(course, scale_s) / k.lasting)}
     strengths = {}
     for kind, weights in WEIGHTS.items():
         log_odds = weights["bias"] + sum(w * features[name] for name, w in weights.items() if name != "bias")
@@ -178,23 +199,17 @@ def gradual_strength(course: Course, scale_s: float, k: Thresholds) -> dict[str,
     return strengths
 
 
-@dataclass(frozen=True, slots=True)
-class Fade:
-    """Frames from the first that fades to the last before the new picture is whole."""
-
-    start: int
-    end: int
-    is_boundary: bool  # not at the edges of the video, and not within one shot
-
-
 def find_fades(course: Course, change: np.ndarray, k: Thresholds) -> list[Fade]:
-    """Runs of plain pictures with the ramps on both sides. `change` is `jump_strength`."""
+    """Runs of plain pictures within the video, with the ramps on both sides. `change` is `jump_strength`."""
     relief, seconds = course.relief, course.seconds
+    way = np.cumsum(course.columns["step"])
     edges = np.flatnonzero(np.diff(np.r_[False, relief < k.plain, False]))
     abrupt = change >= 1
     fades: list[Fade] = []
     for first, end in zip(edges[::2], edges[1::2], strict=True):
         low, high = (_ramp(relief, seconds, abrupt, *side) for side in ((int(first), -1), (int(end) - 1, 1)))
+        if way[high] - way[low] < relief[low]:
+            continue  # nothing changed but what counts as black bars
         inner = low > 0 and high < len(relief) - 1
         if inner and min(relief[low], relief[high]) < 2 * np.median(relief[first:end]) + _MORE_THAN_PLAIN:
             continue  # a plain scene, in which the relief wavers
@@ -207,16 +222,31 @@ def find_fades(course: Course, change: np.ndarray, k: Thresholds) -> list[Fade]:
     return fades
 
 
+def fades_at_the_ends(course: Course, change: np.ndarray) -> list[Fade]:
+    """Fades with which the video begins or ends, even if something is left on the first or last picture."""
+    relief = course.relief
+    fades = []
+    for edge, way in ((0, 1), (len(relief) - 1, -1)):
+        whole = _ramp(relief, course.seconds, change >= 1, edge, way)
+        if relief[edge] < _NEARLY_PLAIN * relief[whole]:
+            fades.append(Fade(min(edge, whole), max(edge, whole), False))
+    return fades
+
+
 def _ramp(relief: np.ndarray, seconds: np.ndarray, abrupt: np.ndarray, index: int, way: int) -> int:
     """The last frame in one direction up to which the relief keeps growing: two seconds, or one abrupt step."""
     start, last = index, len(relief) - 1
-    while 0 < index < last and abs(seconds[index] - seconds[start]) < 2:
-        if abrupt[index + max(way, 0)]:  # part of the fade when there is no ramp before it, else a cut beside it
-            return index + way if abs(index - start) <= _SMEAR_FRAMES else index
+    while abs(seconds[index] - seconds[start]) < 2:
         # A few frames ahead, because bars and noise make it waver.
         ahead = [i for i in (index + way, index + 2 * way, index + 3 * way) if 0 <= i <= last]
+        if not ahead:
+            break
+        if abrupt[index + max(way, 0)]:  # part of the fade when there is no ramp before it, else a cut beside it
+            return index + way if abs(index - start) <= _SMEAR_FRAMES else index
         best = max(ahead, key=lambda i: relief[i])
-        if relief[best] <= 1.008 * relief[index] + 0.1:
+        usual = (relief[index] - relief[start]) / max(1, abs(index - start))
+        gained = relief[best] - relief[index]
+        if gained <= 0.008 * relief[index] + 0.1 or gained < _LEVELS_OFF * usual * abs(best - index):
             break
         index = best
     return index

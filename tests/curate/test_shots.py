@@ -47,6 +47,15 @@ def wiped(a: list[np.ndarray], b: list[np.ndarray]) -> list[np.ndarray]:
     return pictures
 
 
+def opened(a: list[np.ndarray], b: list[np.ndarray]) -> list[np.ndarray]:
+    """The new picture in a growing circle."""
+    pictures = []
+    for index, (x, y) in enumerate(zip(a, b, strict=True)):
+        hole = cv2.circle(np.zeros((144, 256, 1), np.uint8), (128, 72), 147 * (index + 1) // (len(a) + 1), 1, -1)
+        pictures.append(np.where(hole, y, x))
+    return pictures
+
+
 def faded(level: int):
     def join(a: list[np.ndarray], b: list[np.ndarray]) -> list[np.ndarray]:
         half = len(a) // 2
@@ -75,11 +84,11 @@ def test_a_cut_is_found_at_the_first_frame_of_the_new_shot():
     assert (cut.kind, cut.start_index, cut.end_index) == ("cut", 50, 50)
 
 
-@pytest.mark.parametrize("length", [8, 16, 30, 50])
+@pytest.mark.parametrize("length", [8, 16, 30, 40])
 @pytest.mark.parametrize(
     ("kind", "join"),
-    [("dissolve", mixed), ("wipe", wiped), ("fade", faded(0)), ("fade", faded(255))],
-    ids=["dissolve", "wipe", "fade to black", "fade to white"],
+    [("dissolve", mixed), ("wipe", wiped), ("wipe", opened), ("fade", faded(0)), ("fade", faded(255))],
+    ids=["dissolve", "wipe", "iris", "fade to black", "fade to white"],
 )
 def test_gradual_transitions_are_told_apart_and_their_frames_belong_to_no_shot(kind, join, length):
     pictures = joined(length, join)
@@ -88,6 +97,15 @@ def test_gradual_transitions_are_told_apart_and_their_frames_belong_to_no_shot(k
     assert boundary.start_index <= 50 + 0.25 * length
     assert boundary.end_index >= len(pictures) - 50 - 0.25 * length
     assert boundary.end_index - boundary.start_index <= 2 * length + 10
+
+
+def test_a_fade_is_no_longer_than_its_ramps():
+    # The contrast has been falling a little for a while.
+    a = [cv2.addWeighted(p, 1 - i / 160, np.full_like(p, 110), i / 160, 0) for i, p in enumerate(scene(1, 50))]
+    black = [np.zeros((144, 256, 3), np.uint8)]
+    (fade,) = find_boundaries(measure(a[:44] + mixed(a[44:], black * 6) + black * 2 + scene(2, 50)))
+    assert fade.kind == "fade"
+    assert fade.start_index >= 40
 
 
 def test_a_plain_picture_that_stays_is_a_scene_between_two_fades():
@@ -129,6 +147,20 @@ def passed_by(pictures: list[np.ndarray], first: int, length: int) -> list[np.nd
     return result
 
 
+def faded_away() -> list[np.ndarray]:
+    """A dissolve to a picture that fades to black at once, and with it the video."""
+    a, b, black = scene(1, 80, 2), scene(2, 42, 2), [np.zeros((144, 256, 3), np.uint8)] * 12
+    return a[:50] + mixed(a[50:], b[:30]) + mixed(b[30:], black)
+
+
+def dim() -> list[np.ndarray]:
+    """A light in a dark scene that is switched off for a while: the rest is then as dark as a bar."""
+    pictures = [cv2.convertScaleAbs(picture, alpha=0.08) for picture in scene(1, 100)]
+    for picture in pictures[:40] + pictures[60:]:
+        cv2.circle(picture, (60, 40), 14, (50, 50, 50), -1)
+    return pictures
+
+
 def titled(pictures: list[np.ndarray], first: int) -> list[np.ndarray]:
     result = [picture.copy() for picture in pictures]
     for picture in result[first:]:
@@ -156,6 +188,8 @@ DECOYS = {
         for i in range(70)
     ],
     "something that passes the lens": lambda: passed_by(scene(1, 100, pan_px=0.1), 45, 10),
+    "a light that goes out in the dark": dim,
+    "a picture that fades away with the video as soon as it has come": faded_away,
     "a title": lambda: titled(scene(1, 100), 50),
     "a fade in at the start": lambda: (
         mixed([np.zeros((144, 256, 3), np.uint8)] * 20, scene(1, 20)) + scene(1, 100)[20:]
