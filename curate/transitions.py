@@ -90,7 +90,7 @@ class Fade:
 class Course:
     """The columns `NEEDED` of a video as the strengths want them, and what several of them share.
 
-    Where a step or a gradual change was too faint to be looked at, nothing is lost and nothing undone.
+    Where a step or a gradual change was too faint to be looked at, nothing of the structure is lost.
     """
 
     def __init__(self, columns: Columns, seconds: np.ndarray) -> None:
