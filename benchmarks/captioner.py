@@ -5,7 +5,7 @@
     python -m benchmarks.captioner speed runs/bars/seed-0                   captions a second, and without the cache
     python -m benchmarks.captioner expander runs/expander                   prompts whose facts survive
 
-A training that was stopped goes on where it was. Times are CPU seconds of this process, all threads.
+A training that was stopped goes on where it was. Times are CPU seconds of all its processes and threads.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -167,15 +168,26 @@ def train(config: TrainingConfig, out: Path) -> float:
     """Train in a folder and return the CPU minutes that it took, over all its restarts."""
     note = out / "cpu_minutes.json"
     before = json.loads(note.read_text()) if note.is_file() else 0.0
-    started = time.process_time()
+    started = cpu_seconds()
+
+    def keep_time() -> float:
+        minutes = before + (cpu_seconds() - started) / 60
+        out.mkdir(parents=True, exist_ok=True)
+        note.write_text(json.dumps(minutes))
+        return minutes
 
     def say(line: str) -> None:
         print(line, flush=True)
-        out.mkdir(parents=True, exist_ok=True)
-        note.write_text(json.dumps(before + (time.process_time() - started) / 60))
+        keep_time()
 
-    train_captioner(config, drawn_source(config), out, say=say)
-    return json.loads(note.read_text()) if note.is_file() else 0.0
+    train_captioner(config, drawn_source(config), out, workers=1, say=say)
+    return keep_time()
+
+
+def cpu_seconds() -> float:
+    """Of this process and of those that drew for it, once they have ended."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
 
 
 def examine(folder: Path, kind: str, count: int, report: Path) -> Evaluation:

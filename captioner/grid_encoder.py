@@ -34,6 +34,8 @@ class GridConfig:
     """To which each cell is reduced before all are flattened."""
     hidden: int = 512
     """Of the flattened read-out."""
+    pooled: bool = False
+    """Whether the read-out also gets the maximum and the mean of each feature: what moves, wherever it is."""
     scene_tokens: int = 16
     peak_tokens: int = 4
 
@@ -70,12 +72,14 @@ class GridEncoder(nn.Module):
             )
         self.num_pairs, channels = frames.num_frames // 2, config.channels[-1]
         self.num_scene_tokens, self.width = config.scene_tokens, width
+        self.pooled = config.pooled
+        num_read = side * side * config.cell_channels + (2 * channels if config.pooled else 0)
         self.whither = _convolutions(config)
         self.whither_cell = nn.Sequential(nn.Conv2d(channels, config.cell_channels, 1), nn.GELU())
         self.what = _convolutions(config)
         self.what_cell = nn.Sequential(nn.Conv2d(channels, config.cell_channels, 2, stride=2), nn.GELU())
         self.to_scene = nn.Sequential(
-            nn.Linear((self.num_pairs + 1) * side * side * config.cell_channels, config.hidden),
+            nn.Linear((self.num_pairs + 1) * num_read, config.hidden),
             nn.GELU(),
             nn.LayerNorm(config.hidden),
             nn.Linear(config.hidden, config.scene_tokens * width),
@@ -88,14 +92,19 @@ class GridEncoder(nn.Module):
         if frames.shape[1] == 1:
             frames = frames.expand(-1, 2, -1, -1, -1)
         small = F.avg_pool2d(frames.flatten(0, 1).permute(0, 3, 1, 2).float(), 2).permute(0, 2, 3, 1)
-        whither = self.whither_cell(self.whither(_pairs(small.unflatten(0, frames.shape[:2]))))  # [(B P) C G G]
-        whither = whither.flatten(1).unflatten(0, (len(frames), -1))
+        whither = self._read(self.whither_cell, self.whither(_pairs(small.unflatten(0, frames.shape[:2]))))
+        whither = whither.unflatten(0, (len(frames), -1))  # [B P R]
         whither = whither.expand(-1, self.num_pairs, -1)  # a still, as often as there should be pairs
         what = self.what(_pairs(frames[:, :2].float()))  # [B C 2G 2G]
-        seen = torch.cat([whither.flatten(1), self.what_cell(what).flatten(1)], dim=1)
+        seen = torch.cat([whither.flatten(1), self._read(self.what_cell, what)], dim=1)
         tokens = torch.cat([self.to_scene(seen), self.to_peaks(what.amax((2, 3)))], dim=1)
         tokens = self.ln_tokens(tokens.unflatten(1, (-1, self.width)))  # [B M D]
         return self.proj(tokens.flatten(1)), tokens
+
+    def _read(self, cell: nn.Module, features: Tensor) -> Tensor:
+        """Features `[X C H W]` as one vector, `[X R]`: all cells, and what is anywhere."""
+        pooled = [features.amax((2, 3)), features.mean((2, 3))] if self.pooled else []
+        return torch.cat([cell(features).flatten(1), *pooled], dim=1)
 
 
 class WordHeads(nn.Module):

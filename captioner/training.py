@@ -29,6 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from captioner.claims import fact_loss
 from captioner.evaluate.diversity import diversity
 from captioner.grid_encoder import GridEncoder
 from captioner.tokenizer import CaptionTokenizer, train_tokenizer
@@ -107,7 +108,7 @@ class CaptionLoss(nn.Module):
         self.model, self.stage = model, stage
         self.pad_id = model.config.pad_token_id
 
-    def forward(self, frames: Tensor, ids: Tensor, kinds: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, frames: Tensor, ids: Tensor, kinds: Tensor, claims: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss, and its parts for the log."""
         embedding, video_tokens = self.model.encode_video(frames)
         text, states = self.model.encode_text(ids)
@@ -121,6 +122,9 @@ class CaptionLoss(nn.Module):
         if self.stage.words and isinstance(self.model.visual, GridEncoder):
             parts["words"] = self._words(self.model.word_logits(embedding, video_tokens), ids)
             loss = loss + self.stage.words * parts["words"]
+        if self.stage.facts and isinstance(self.model.visual, GridEncoder):
+            parts["facts"] = fact_loss(self.model.fact_logits(video_tokens), claims)
+            loss = loss + self.stage.facts * parts["facts"]
         return loss, {part: value.detach() for part, value in parts.items()}
 
     def _words(self, logits: tuple[Tensor, Tensor], ids: Tensor) -> Tensor:
@@ -199,7 +203,9 @@ class _Run:
         for group in optimizer.param_groups:
             group["lr"] = stage.learning_rate * learning_rate_factor(step, stage)
         with _autocast(self.config.precision, self.device), _attention(self.device):
-            loss, parts = loss_module(*(x.to(self.device) for x in (batch.frames, batch.ids, batch.kinds)))
+            loss, parts = loss_module(
+                *(x.to(self.device) for x in (batch.frames, batch.ids, batch.kinds, batch.claims))
+            )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(loss_module.parameters(), self.config.clip_norm)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from captioner.claims import claimed_values
 from captioner.frames import FrameConfig, fit_frames
 from captioner.tokenizer import CaptionTokenizer
 from captioner.training_config import StageConfig, TrainingConfig, frames_of
@@ -176,6 +177,8 @@ class Batch:
     """`[B, L]`, padded."""
     kinds: Tensor
     """`[B]`, positions in CAPTION_KINDS."""
+    claims: Tensor
+    """`[B, slots]`, what the captions say of the drawn world; see `claims.py`."""
 
 
 class _StageExamples(Dataset):
@@ -217,6 +220,7 @@ def batches(
             torch.from_numpy(np.stack([example.frames for example, _ in items])),
             torch.from_numpy(ids),
             torch.tensor([CAPTION_KINDS.index(kind) for _, kind in items]),
+            claimed_values([example.text for example, _ in items]),
         )
 
     steps = range(start_step, stage.steps)

@@ -120,7 +120,7 @@ def test_one_batch_can_be_learnt_by_heart():
     loss_of = CaptionLoss(model, stage)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     for _ in range(120):
-        loss, _ = loss_of(batch.frames, batch.ids, batch.kinds)
+        loss, _ = loss_of(batch.frames, batch.ids, batch.kinds, batch.claims)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
