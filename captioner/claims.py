@@ -1,10 +1,10 @@
 """What captions claim, as numbers to learn from: of each slot of the drawn world the value, when it is told.
 
     claimed_values(["A red star. There is no text."])      [[3, 0, -1, ...]]: a value each, -1 for what is not told
-    FactHeads(width)(scene_tokens)                         logits of the values, slot by slot
+    FactHeads(num_tokens, width)(tokens)                   logits of the values, slot by slot
 
-Each slot is read from one scene token alone, so that the fact lies where the decoder's attention finds it: facts spread
-over all tokens can be read by a layer that takes them all at once, and hardly by attention.
+Each slot has a token of its own, so that the fact lies where the decoder's attention finds it: facts spread over all
+tokens can be read by a layer that takes them all at once, and hardly by attention.
 """
 
 from __future__ import annotations
@@ -38,24 +38,25 @@ def _value(told: dict[str, str | None], slot: str) -> int:
 
 
 class FactHeads(nn.Module):
-    """One linear head per slot; only for training."""
+    """Guesses each slot twice: from all tokens, which is learnt soonest, and from a token of its own. For training."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, num_tokens: int, width: int) -> None:
         super().__init__()
-        self.heads = nn.ModuleList(nn.Linear(width, len(values)) for values in VALUES.values())
+        self.of_all = nn.ModuleList(nn.Linear(num_tokens * width, len(values)) for values in VALUES.values())
+        self.of_own = nn.ModuleList(nn.Linear(width, len(values)) for values in VALUES.values())
 
-    def forward(self, scene_tokens: Tensor) -> list[Tensor]:
-        """Scene tokens `[B, M, D]` to logits `[B, values]` of each slot; with fewer tokens than slots, some share."""
-        count = scene_tokens.shape[1]
-        return [head(scene_tokens[:, index % count]) for index, head in enumerate(self.heads)]
+    def forward(self, tokens: Tensor) -> list[Tensor]:
+        """Tokens `[B, M, D]` to logits `[B, values]`, slot by slot, and all again. Slots share when tokens are few."""
+        all_tokens, count = tokens.flatten(1), tokens.shape[1]
+        own = [head(tokens[:, index % count]) for index, head in enumerate(self.of_own)]
+        return [*(head(all_tokens) for head in self.of_all), *own]
 
 
 def fact_loss(logits: Sequence[Tensor], claims: Tensor) -> Tensor:
-    """Cross-entropy of each fact that is told, mean over all."""
-    losses = torch.stack(
-        [
-            F.cross_entropy(each.float(), claims[:, index], ignore_index=_NOT_TOLD, reduction="none")
-            for index, each in enumerate(logits)
-        ]
-    )
-    return losses.sum() / (claims != _NOT_TOLD).sum().clamp(min=1)
+    """Cross-entropy of each guess at what is told, mean over all."""
+    wanted = claims.repeat(1, len(logits) // len(VALUES))
+    losses = [
+        F.cross_entropy(guess.float(), wanted[:, index], ignore_index=_NOT_TOLD, reduction="none")
+        for index, guess in enumerate(logits)
+    ]
+    return torch.stack(losses).sum() / (wanted != _NOT_TOLD).sum().clamp(min=1)

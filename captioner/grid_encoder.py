@@ -72,6 +72,7 @@ class GridEncoder(nn.Module):
             )
         self.num_pairs, channels = frames.num_frames // 2, config.channels[-1]
         self.num_scene_tokens, self.width = config.scene_tokens, width
+        self.num_tokens = config.scene_tokens + config.peak_tokens
         self.pooled = config.pooled
         num_read = side * side * config.cell_channels + (2 * channels if config.pooled else 0)
         self.whither = _convolutions(config)
@@ -86,7 +87,7 @@ class GridEncoder(nn.Module):
         )
         self.to_peaks = nn.Sequential(nn.LayerNorm(channels), nn.Linear(channels, config.peak_tokens * width))
         self.ln_tokens = nn.LayerNorm(width)
-        self.proj = nn.Linear((config.scene_tokens + config.peak_tokens) * width, embed_dim, bias=False)
+        self.proj = nn.Linear(self.num_tokens * width, embed_dim, bias=False)
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         if frames.shape[1] == 1:

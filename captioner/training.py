@@ -123,7 +123,7 @@ class CaptionLoss(nn.Module):
             parts["words"] = self._words(self.model.word_logits(embedding, video_tokens), ids)
             loss = loss + self.stage.words * parts["words"]
         if self.stage.facts and isinstance(self.model.visual, GridEncoder):
-            parts["facts"] = fact_loss(self.model.fact_logits(video_tokens), claims)
+            parts["facts"] = fact_loss(self.model.facts(video_tokens), claims)
             loss = loss + self.stage.facts * parts["facts"]
         return loss, {part: value.detach() for part, value in parts.items()}
 

@@ -108,7 +108,7 @@ class VideoCoCa(PreTrainedModel, GenerationMixin):
             grid = build(GridConfig, config.grid_cfg)
             self.visual = GridEncoder(grid, self.frame_config, width=decoder.width, embed_dim=config.embed_dim)
             self.words = WordHeads(config.embed_dim, decoder.width, text.vocab_size)
-            self.facts = FactHeads(decoder.width)
+            self.facts = FactHeads(self.visual.num_tokens, decoder.width)
         else:
             vision = CLIPVisionCfg(**{**(config.vision_cfg or {}), "output_tokens": True})
             self.visual = _build_vision_tower(config.embed_dim, vision, config.quick_gelu)
@@ -131,10 +131,6 @@ class VideoCoCa(PreTrainedModel, GenerationMixin):
         """Which words a caption would have, `[B, V]`, judged by the whole scene and by its peaks alone."""
         peaks = video_tokens[:, self.visual.num_scene_tokens :].mean(1)
         return self.words.of_scene(embedding), self.words.of_peaks(peaks)
-
-    def fact_logits(self, video_tokens: Tensor) -> list[Tensor]:
-        """Which value each slot has, `[B, values]`, judged by the scene token of that slot."""
-        return self.facts(video_tokens[:, : self.visual.num_scene_tokens])
 
     def encode_video(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """Frames, uint8 `[B, N, S, S, 3]`, to embeddings `[B, E]` of any length, and video tokens `[B, M, D]`."""

@@ -29,8 +29,8 @@ def test_that_there_is_none_is_a_claim_and_silence_is_not():
 
 
 def test_every_slot_has_a_head_for_all_its_values():
-    logits = FactHeads(8)(torch.zeros(2, 3, 8))  # fewer tokens than slots
-    assert [each.shape[1] for each in logits] == [len(values) for values in VALUES.values()]
+    logits = FactHeads(3, 8)(torch.zeros(2, 3, 8))  # fewer tokens than slots
+    assert [each.shape[1] for each in logits] == 2 * [len(values) for values in VALUES.values()]
     assert set(VALUES) == {*SLOTS, "other_shape", "other_color"}
 
 
