@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -7,17 +9,19 @@ from captioner.grid_encoder import GridConfig, GridEncoder
 CONFIG = GridConfig(channels=(8, 16), blocks=(0, 1), hidden=32, scene_tokens=4)
 
 
-def encoder(num_frames=4, size_px=16):
+def encoder(num_frames=4, size_px=16, pooled=False):
     torch.manual_seed(0)
-    return GridEncoder(CONFIG, FrameConfig(num_frames=num_frames, size_px=size_px), width=32, embed_dim=8).eval()
+    frames = FrameConfig(num_frames=num_frames, size_px=size_px)
+    return GridEncoder(replace(CONFIG, pooled=pooled), frames, width=32, embed_dim=8).eval()
 
 
 def clip():
     return torch.randint(0, 256, (2, 4, 16, 16, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
-def test_every_frame_counts_and_so_does_their_order():
-    look, frames = encoder(), clip()
+@pytest.mark.parametrize("pooled", [False, True])
+def test_every_frame_counts_and_so_does_their_order(pooled):
+    look, frames = encoder(pooled=pooled), clip()
     embedding, tokens = look(frames)
     assert embedding.shape == (2, 8)
     for changed in (frames.flip(1), frames.clone()):
@@ -33,8 +37,9 @@ def test_a_clip_is_seen_alike_in_every_batch():
     torch.testing.assert_close(look(frames)[0][:1], look(frames[:1])[0])
 
 
-def test_a_still_is_a_clip_in_which_nothing_moves():
-    look, frames = encoder(), clip()[:, :1]
+@pytest.mark.parametrize("pooled", [False, True])
+def test_a_still_is_a_clip_in_which_nothing_moves(pooled):
+    look, frames = encoder(pooled=pooled), clip()[:, :1]
     torch.testing.assert_close(look(frames), look(frames.expand(-1, 4, -1, -1, -1)))
 
 
