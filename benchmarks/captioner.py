@@ -2,6 +2,7 @@
 
     python -m benchmarks.captioner bars --preset full --out runs/bars       three seeds; status 1 when a bar is missed
     python -m benchmarks.captioner stages --preset minutes --out runs/order what the order of the stages is worth
+    python -m benchmarks.captioner seen runs/bars/seed-0                    what the encoder sees, said or not
     python -m benchmarks.captioner speed runs/bars/seed-0                   captions a second, and without the cache
     python -m benchmarks.captioner expander runs/expander                   prompts whose facts survive
 
@@ -51,6 +52,10 @@ def main() -> int:
         verb.add_argument("--scale", type=float, default=1.0, help="share of the preset's steps")
         verb.add_argument("--clips", type=int, default=512)
         verb.add_argument("--out", type=Path, required=True)
+    seen = verbs.add_parser("seen")
+    seen.add_argument("captioner", type=Path)
+    seen.add_argument("--clips", type=int, default=512)
+    seen.set_defaults(run=run_seen)
     speed = verbs.add_parser("speed")
     speed.add_argument("captioner", type=Path)
     speed.set_defaults(run=run_speed)
@@ -98,6 +103,27 @@ def run_stages(arguments: argparse.Namespace) -> None:
             minutes = train(config, out)
             result = examine(out, "descriptive", arguments.clips, out / "examination")
             show(f"{order}, seed {seed}, {minutes:.1f} CPU minutes", result)
+
+
+@torch.no_grad()
+def run_seen(arguments: argparse.Namespace) -> None:
+    """How often the encoder's fact heads are right: what is seen and not said, the decoder has not learnt to read."""
+    from captioner.claims import VALUES, claimed_values
+    from captioner.video_coca import VideoCoCa
+
+    torch.set_num_threads(1)
+    model = VideoCoCa.from_pretrained(arguments.captioner)
+    known = drawn_clips(arguments.clips, kind="descriptive")
+    truth = claimed_values([each.reference for each in known])
+    frames = model._fit([each.clip.frames for each in known])
+    tokens = torch.cat([model.encode_video(part)[1] for part in frames.split(64)])
+    guesses = torch.stack([guess.argmax(-1) for guess in model.facts(tokens)], dim=1)
+    right = guesses == truth.repeat(1, 2)
+    print(f"{'':18} {'all tokens':>10} {'own token':>10}")
+    for index, slot in enumerate(VALUES):
+        told = truth[:, index] >= 0
+        rates = (right[told, column].float().mean() for column in (index, index + len(VALUES)))
+        print(f"{slot:18} " + " ".join(f"{rate:10.2f}" for rate in rates))
 
 
 def run_speed(arguments: argparse.Namespace) -> None:
