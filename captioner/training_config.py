@@ -151,7 +151,7 @@ def full() -> TrainingConfig:
     """
     stages = {
         name: replace(stage, facts=10.0, words=1.0, contrastive=0.25)
-        for name, stage in dall_e_3_stages(base=250, short=250, descriptive=1600, batch_size=32).items()
+        for name, stage in dall_e_3_stages(base=250, short=250, descriptive=2100, batch_size=32).items()
     }
     return TrainingConfig(stages=stages, model=ModelConfig(grid=GridConfig(pooled=True)))
 
