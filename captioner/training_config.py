@@ -145,7 +145,7 @@ def minutes() -> TrainingConfig:
 
 
 def full() -> TrainingConfig:
-    """Up to an hour on two cores: the best that we know how to train for the whole drawn world.
+    """About half an hour on one core: the whole drawn world.
 
     What captions claim teaches the encoder; next to it, the losses that must first learn to read teach it little.
     """
