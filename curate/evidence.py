@@ -44,6 +44,7 @@ GRADUAL = {
     "share": "Share of the later picture in the best mixture.",
     "pieces": "Share of the difference that no patchwork of the two explains; near 0 in a wipe.",
     "order": "How well lines and circles that move over the picture explain when each part of it changes; 1 in a wipe.",
+    "pushed": "Share of the difference that is left when one picture pushes the other out; null where nothing wipes.",
     "extent": "Share of the picture that the difference is spread over.",
     "kept": "Share of the structure of the two pictures that both have.",
 }
@@ -73,6 +74,7 @@ _MOSTLY_KEPT = 0.5  # of the structure: beyond that nothing is a wipe
 _CACHED_PICTURES = 32  # as many as stay in the cache while they are compared
 _PATH = (-0.6, -0.3, 0.0, 0.3, 0.6)  # where the order of a wipe is looked for, in scales
 _WIPE_FULL, _WIPE_NOISE = 60, 6  # change of a pixel that counts in full, and that counts for little
+_ORDERLY, _HARDLY_KEPT = 0.3, 0.15  # what wipes as a push does, and leaves little of the picture
 _SAME_TIME = 0.01  # variance of the times of change, -1 to 1, up to which there is no order
 
 
@@ -127,7 +129,7 @@ def evidence(
         for name in STEP.keys() - {"relief"}:
             columns[name][0] = np.nan
     for scale_s in SCALES_S:
-        columns |= _gradual(pictures, seconds, index, scale_s)
+        columns |= _gradual(colour[:, 0], pictures, seconds, index, scale_s)
     return columns
 
 
@@ -182,7 +184,9 @@ def _step(
     return columns
 
 
-def _gradual(pictures: _Pictures, seconds: np.ndarray, index: np.ndarray, scale_s: float) -> dict[str, np.ndarray]:
+def _gradual(
+    luma: np.ndarray, pictures: _Pictures, seconds: np.ndarray, index: np.ndarray, scale_s: float
+) -> dict[str, np.ndarray]:
     """What happens between the pictures `scale_s` before and after each frame."""
     flat = pictures.flat
     columns = {name: _nothing(index) for name in GRADUAL}
@@ -208,7 +212,10 @@ def _gradual(pictures: _Pictures, seconds: np.ndarray, index: np.ndarray, scale_
     other = kept < _MOSTLY_KEPT
     a, b, m = a[other], b[other], m[other]
     path = [np.clip(at(seconds, seconds[m] + part * scale_s), a, b) for part in _PATH]
-    columns["order"][some[other]] = _order(flat, pictures.shapes, a, b, path)
+    order = _order(flat, pictures.shapes, a, b, path)
+    columns["order"][some[other]] = order
+    wipes = (order > _ORDERLY) & (kept[other] < _HARDLY_KEPT)
+    columns["pushed"][some[other][wipes]] = _pushed(luma, a[wipes], b[wipes], m[wipes])
     return {gradual_column(name, scale_s): values for name, values in columns.items()}
 
 
@@ -341,6 +348,28 @@ def _order(flat: np.ndarray, shapes: np.ndarray, a: np.ndarray, b: np.ndarray, p
         explained = np.einsum("nk,nk->n", fitted, along) - mean * mean
         result[part] = np.clip(explained / (variance + _SAME_TIME), 0, 1)
     return result
+
+
+def _pushed(luma: np.ndarray, a: np.ndarray, b: np.ndarray, m: np.ndarray) -> np.ndarray:
+    """Difference of the pictures m to the best push from a to b, as a share of that from a to b; infinite if tiny."""
+    height, width = luma.shape[1:]
+    left = np.full(len(m), np.inf, np.float32)
+    for start in range(0, len(m), _CACHED_PICTURES):
+        part = slice(start, start + _CACHED_PICTURES)
+        old, new, now = (luma[i[part]].astype(np.float32) for i in (a, b, m))
+        for axis, size in ((2, width), (1, height)):
+            if size < 2:
+                continue
+            line = now.mean(3 - axis)
+            for first, second in ((old, new), (new, old)):
+                strip = np.concatenate([first, second], axis)
+                lines = np.lib.stride_tricks.sliding_window_view(strip.mean(3 - axis), size, 1)
+                apart = np.abs(lines[:, 1:size] - line[:, None]).mean(2)
+                places = 1 + apart.argmin(1, keepdims=True) + np.arange(size)
+                seen = np.take_along_axis(strip, np.expand_dims(places, 3 - axis), axis)
+                left[part] = np.minimum(left[part], np.abs(seen - now).mean((1, 2)))
+        left[part] /= np.abs(new - old).mean((1, 2)) + _NOISE
+    return left
 
 
 def _unexplained(planes: np.ndarray, index: np.ndarray, before: np.ndarray, tolerance: int) -> np.ndarray:

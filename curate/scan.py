@@ -27,7 +27,7 @@ from curate.isolate import Child, Killed, Limits, report_progress
 from curate.payload import payload_path, read_note, write_payload
 from curate.sources import local_path
 
-SCAN_VERSION = 2
+SCAN_VERSION = 3
 """Raised whenever the same video would give other rows."""
 
 _REPORT_EVERY_S = 0.2

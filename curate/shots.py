@@ -17,7 +17,7 @@ import pyarrow as pa
 from curate.config import nearest
 from curate.detectors import column_of
 from curate.errors import ConfigError
-from curate.evidence import SCALES_S, at
+from curate.evidence import RETURN_S, SCALES_S, at
 from curate.signals import seconds_of
 from curate.transitions import (
     NEEDED,
@@ -120,18 +120,22 @@ def decide(
     cut, is_flash = cut_strength(course, change, k)
     cut *= sensitivity
     found = [Boundary("cut", i, i, float(cut[i])) for i in _peaks(cut, seconds, 0.05)]
+    flashes = np.flatnonzero(is_flash)
+    # A picture that is lit for a moment is halfway between no two others.
+    unlit = np.ones(len(seconds), bool)
+    for flash in flashes:
+        unlit[flash : np.searchsorted(seconds, seconds[flash] + RETURN_S)] = False
     ends = fades_at_the_ends(course, change)
     strengths = {0.0: cut}
     for scale_s in SCALES_S:
-        by_kind = gradual_strength(course, ends, scale_s, k)
+        by_kind = {kind: unlit * strength for kind, strength in gradual_strength(course, ends, scale_s, k).items()}
         strengths[scale_s] = sensitivity * np.maximum.reduce(list(by_kind.values()))
         for kind, strength in by_kind.items():
             for i in _peaks(sensitivity * strength, seconds, scale_s):
                 start, end = _window(seconds, i, scale_s)
                 found.append(Boundary(kind, start, end, float(sensitivity * strength[i])))
     boundaries = _without_overlaps(found, [*ends, *find_fades(course, change, k)])
-    flashes = [int(i) for i in np.flatnonzero(is_flash)]
-    return Shots(_lengthened(boundaries, strengths, seconds), flashes, seconds, strengths)
+    return Shots(_lengthened(boundaries, strengths, seconds), flashes.tolist(), seconds, strengths)
 
 
 def _window(seconds: np.ndarray, index: int, scale_s: float) -> tuple[int, int]:

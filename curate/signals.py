@@ -22,7 +22,7 @@ from curate.evidence import EVIDENCE, REACH_S, evidence
 from curate.motion import GRID_HZ, MOTION, MotionExtractor, TimeGrid
 from curate.video import ReducedFrame, to_bgr
 
-SIGNALS_VERSION = 2
+SIGNALS_VERSION = 3
 """Raised whenever the same frames would give other numbers."""
 
 CONTEXT_S = max(REACH_S, 1 / GRID_HZ)

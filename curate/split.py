@@ -21,7 +21,7 @@ from curate.payload import read_payload
 from curate.scores import SCORED, SCORES_VERSION, clip_scores
 from curate.shots import Boundary, ShotConfig, Shots, analyse_shots
 
-SPLIT_VERSION = 2
+SPLIT_VERSION = 3
 """Raised whenever the same signals would give other scenes or clips."""
 
 

@@ -43,25 +43,25 @@ class Thresholds:
 
 WEIGHTS = {
     "dissolve": {
-        "bias": -1.85,
-        "separation": 0.69,
-        "blend": -9.76,
-        "dip": -7.59,
-        "kept": -5.21,
-        "imbalance": -1.08,
-        "pieces": 16.44,
-        "turn": 0.68,
-        "travel": -2.28,
-        "extent": 10.02,
+        "bias": -1.68,
+        "separation": 0.64,
+        "blend": -9.13,
+        "dip": -7.03,
+        "kept": -5.02,
+        "imbalance": -0.92,
+        "pieces": 15.32,
+        "turn": 0.75,
+        "travel": -2.29,
+        "extent": 9.38,
     },
     "wipe": {
-        "bias": -12.24,
-        "separation": 1.05,
-        "kept": -11.43,
-        "extent": 12.04,
-        "order": 9.81,
-        "travel": -5.64,
-        "turn": 1.75,
+        "bias": -13.11,
+        "separation": 1.14,
+        "kept": -11.94,
+        "extent": 14.29,
+        "order": 10.13,
+        "panned": -6.16,
+        "turn": 1.8,
     },
 }
 """Log odds per unit of each of `gradual_features`."""
@@ -74,6 +74,7 @@ _LEVELS_OFF = 0.25  # of its steepness so far: there a ramp ends
 _LONGEST_HOLD_S = 1.0  # a plain picture that stays for longer is a scene of its own
 _AROUND_S = 0.07  # and at least two frames: within that a cut has no rival
 _USUAL_RELIEF, _LEAST_CONTRAST = 35.0, 0.3
+_PUSHED = 0.1  # share of the difference that a push leaves unexplained; twice as much is none
 _WIDE = 0.4  # extent of a change that is all over the picture
 _STEEPNESS = 6.0  # log odds from nothing to the threshold
 
@@ -154,6 +155,7 @@ def gradual_features(course: Course, scale_s: float) -> dict[str, np.ndarray]:
     """What the logistic regressions look at, for each frame at one scale. NaN where nothing changes."""
     apart, relief = course.gradual("apart", scale_s), course.relief
     before, after = course.on_both_sides(relief, scale_s)
+    travel = course.travel(scale_s)
     share = np.clip(_filled(course.gradual("share", scale_s), 0.5), 0, 1)
     earlier, later = (share[at(course.seconds, course.seconds + way * scale_s / 2)] for way in (-1, 1))
     return {
@@ -168,7 +170,9 @@ def gradual_features(course: Course, scale_s: float) -> dict[str, np.ndarray]:
         "order": _filled(course.gradual("order", scale_s), 0.0),
         # A little earlier it is mostly the one picture, a little later mostly the other; a pan is always in between.
         "turn": later - earlier,
-        "travel": course.travel(scale_s),
+        "travel": travel,
+        # One picture that pushes the other out travels, too, but by a whole width or height, and that explains all.
+        "panned": travel * np.clip((_filled(course.gradual("pushed", scale_s), 1.0) - _PUSHED) / _PUSHED, 0, 1),
     }
 
 
@@ -207,6 +211,8 @@ def find_fades(course: Course, change: np.ndarray, k: Thresholds) -> list[Fade]:
     abrupt = change >= 1
     fades: list[Fade] = []
     for first, end in zip(edges[::2], edges[1::2], strict=True):
+        if fades and first < fades[-1].end:
+            continue  # within the ramp that was just climbed
         low, high = (_ramp(relief, seconds, abrupt, *side) for side in ((int(first), -1), (int(end) - 1, 1)))
         if way[high] - way[low] < relief[low]:
             continue  # nothing changed but what counts as black bars

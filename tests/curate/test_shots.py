@@ -56,6 +56,12 @@ def opened(a: list[np.ndarray], b: list[np.ndarray]) -> list[np.ndarray]:
     return pictures
 
 
+def pushed(a: list[np.ndarray], b: list[np.ndarray]) -> list[np.ndarray]:
+    """The new picture pushes the old one out to the left."""
+    edges = [256 * (index + 1) // (len(a) + 1) for index in range(len(a))]
+    return [np.hstack([x[:, edge:], y[:, :edge]]) for x, y, edge in zip(a, b, edges, strict=True)]
+
+
 def faded(level: int):
     def join(a: list[np.ndarray], b: list[np.ndarray]) -> list[np.ndarray]:
         half = len(a) // 2
@@ -97,6 +103,26 @@ def test_gradual_transitions_are_told_apart_and_their_frames_belong_to_no_shot(k
     assert boundary.start_index <= 50 + 0.25 * length
     assert boundary.end_index >= len(pictures) - 50 - 0.25 * length
     assert boundary.end_index - boundary.start_index <= 2 * length + 10
+
+
+def test_the_order_in_which_a_wipe_changes_the_picture_is_measured():
+    order = {}
+    for name, join in {"wipe": wiped, "iris": opened, "dissolve": mixed}.items():
+        order[name] = measure(joined(20, join)).column("order_400").to_numpy()[60]
+    assert min(order["wipe"], order["iris"]) > 0.7
+    assert order["dissolve"] < 0.1
+
+
+def test_a_push_of_plain_pictures_is_a_wipe_although_all_of_the_picture_travels():
+    def cards(seed):
+        rng, picture = np.random.default_rng(seed), np.full((144, 256, 3), 40 + 100 * (seed % 2), np.uint8)
+        for _ in range(4):
+            (x, y), tone = rng.integers((20, 10), (190, 90)).tolist(), rng.integers(0, 255, 3).tolist()
+            cv2.rectangle(picture, (x, y), (x + 45, y + 40), tone, -1)
+        return picture
+
+    a, b = [cards(1)] * 64, [cards(2)] * 64
+    assert kinds(a[:50] + pushed(a[50:], b[:14]) + b[14:]) == ["wipe"]
 
 
 def test_a_fade_is_no_longer_than_its_ramps():
