@@ -27,14 +27,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.learning import FPS, HIDDEN
+from benchmarks.learning import FPS
 from curate.config import build, with_overrides
 from curate.counter_random import generator
 from curate.drawn.describe import describe
 from curate.drawn.judge import judge
 from curate.drawn.render import render_shot
 from curate.drawn.sample import sample_shot
-from curate.drawn.shot import MOVING_SLOTS, Shot, facts, tiny_world
+from curate.drawn.shot import MOVING_SLOTS, TINY_UNTOLD, Shot, facts, tiny_world
 from model import edit
 from model.canvas import Box, Canvas, Pin, make_job, to_pictures
 from model.long import Panel, roll
@@ -103,7 +103,7 @@ def clip_of(shot: Shot, num_frames: int = 17, height: int = HEIGHT, width: int =
 
 
 def prompt_of(shot: Shot, *, still: bool = False) -> str:
-    return describe(shot, "descriptive", seed=0, hidden=(*HIDDEN, *(MOVING_SLOTS if still else ())))
+    return describe(shot, "descriptive", seed=0, hidden=(*TINY_UNTOLD, *(MOVING_SLOTS if still else ())))
 
 
 # What is measured

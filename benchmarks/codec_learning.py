@@ -16,7 +16,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from benchmarks.codec import FPS, SIZES, DrawnFootage
@@ -27,6 +26,7 @@ from model.codec.units import UnitCodec
 from model.codec_train import LINEAR_NAME
 from model.dataset import Sample
 from model.evaluate import attribute_accuracy, drawn_questions
+from model.examples import MemoryData
 from model.pixels import to_video
 from model.sample import SampleConfig
 from model.studio import Studio
@@ -37,21 +37,6 @@ from model.train_config import TrainConfig, completed, tiny
 
 HIDDEN = ("texture", "count", "relation", "lighting", "camera", "text", "background_pattern")
 """Slots that have one value in the tiny world, and would only lengthen captions."""
-
-
-class MemoryData:
-    """Samples in memory."""
-
-    def __init__(self, samples: list[Sample]) -> None:
-        self.samples = samples
-        self.sample_ids = [sample.sample_id for sample in samples]
-        self.latent_shapes = np.array([sample.latent.shape[1:] for sample in samples])
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, index: int) -> Sample:
-        return self.samples[index]
 
 
 def main() -> None:

@@ -33,11 +33,12 @@ from curate.counter_random import generator
 from curate.drawn.describe import describe
 from curate.drawn.render import render_shot
 from curate.drawn.sample import sample_shot
-from curate.drawn.shot import MOVING_SLOTS, tiny_world
+from curate.drawn.shot import MOVING_SLOTS, TINY_UNTOLD, tiny_world
 from model.codec.files import save_codec
 from model.codec.pca import PCACodec, fit_pca
 from model.dataset import Sample
 from model.evaluate import Question, attribute_accuracy, drawn_questions
+from model.examples import MemoryData
 from model.pixels import to_video
 from model.run import load_studio
 from model.sample import SampleConfig
@@ -52,35 +53,8 @@ SIZES = ((32, 32), (24, 40), (40, 24), (32, 48))
 FRAMES, FRAME_SHARES = (1, 5, 9, 17), (0.3, 0.25, 0.25, 0.2)
 USUAL = {"frames": 17, "height": 32, "width": 48, "fps": FPS}
 STRIDE = (4, 8, 8)
-HIDDEN = (
-    "texture",
-    "count",
-    "other_shape",
-    "other_color",
-    "relation",
-    "lighting",
-    "camera",
-    "text",
-    "background_pattern",
-)
-"""Slots that are the same in the whole tiny world: captions say nothing of them."""
 MARKS = (0.1, 0.25, 0.5, 0.75, 1.0)
 """Shares of a run after which it is judged."""
-
-
-class DrawnData:
-    """Samples in memory."""
-
-    def __init__(self, samples: Sequence[Sample]) -> None:
-        self.samples = list(samples)
-        self.sample_ids = [sample.sample_id for sample in samples]
-        self.latent_shapes = np.array([sample.latent.shape[1:] for sample in samples])
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, index: int) -> Sample:
-        return self.samples[index]
 
 
 def draw_clips(num: int, seed: int) -> list[tuple[np.ndarray, str]]:
@@ -91,13 +65,13 @@ def draw_clips(num: int, seed: int) -> list[tuple[np.ndarray, str]]:
         height, width = SIZES[random.integers(len(SIZES))]
         frames = int(random.choice(FRAMES, p=FRAME_SHARES))
         shot = sample_shot(random, tiny_world(), duration_s=max((frames - 1) / FPS, 0.5))
-        untold = (*HIDDEN, *(MOVING_SLOTS if frames == 1 else ()))
+        untold = (*TINY_UNTOLD, *(MOVING_SLOTS if frames == 1 else ()))
         caption = describe(shot, "descriptive", seed=index, hidden=untold)
         clips.append((render_shot(shot, width, height, FPS, num_frames=frames), caption))
     return clips
 
 
-def encode_clips(clips: Sequence[tuple[np.ndarray, str]], codec: PCACodec) -> DrawnData:
+def encode_clips(clips: Sequence[tuple[np.ndarray, str]], codec: PCACodec) -> MemoryData:
     samples = []
     for index, (frames, caption) in enumerate(clips):
         height, width = frames.shape[1:3]
@@ -114,7 +88,7 @@ def encode_clips(clips: Sequence[tuple[np.ndarray, str]], codec: PCACodec) -> Dr
                 scores={},
             )
         )
-    return DrawnData(samples)
+    return MemoryData(samples)
 
 
 def main() -> None:
@@ -153,7 +127,7 @@ class LearningRun:
     """One seed, in a run folder of its own."""
 
     def __init__(
-        self, config: TrainConfig, data: DrawnData, held_back: int, codec: PCACodec, sampling: SampleConfig, out: Path
+        self, config: TrainConfig, data: MemoryData, held_back: int, codec: PCACodec, sampling: SampleConfig, out: Path
     ) -> None:
         self.config, self.data, self.held_back = config, data, held_back
         self.codec, self.sampling, self.out = codec, sampling, out
@@ -170,7 +144,7 @@ class LearningRun:
         if not trainer.resume():
             self._store_parts(trainer)
         (self.out / "config.toml").write_text(to_toml(trainer.config), encoding="utf-8")
-        questions = drawn_questions(num_prompts, sizes=SIZES, frames=(9, 17, 5, 9), fps=FPS, hidden=HIDDEN)
+        questions = drawn_questions(num_prompts, sizes=SIZES, frames=(9, 17, 5, 9), fps=FPS, hidden=TINY_UNTOLD)
         marks = {max(round(mark * curve["steps"]), 1) for mark in MARKS}
         stream = trainer.batches.start(trainer.cursor)
         while trainer.step < curve["steps"]:
@@ -193,7 +167,10 @@ class LearningRun:
         torch.manual_seed(self.config.seed)
         text = TinyTextEncoder(self.config.data.text_encoder, self.vocabulary)
         config = completed(replace(self.config, steps=steps), latent_channels=self.codec.z_dim, text_dim=text.dim)
-        train, held_out = DrawnData(self.data.samples[self.held_back :]), DrawnData(self.data.samples[: self.held_back])
+        train, held_out = (
+            MemoryData(self.data.samples[self.held_back :]),
+            MemoryData(self.data.samples[: self.held_back]),
+        )
         made_of = {"source": "benchmarks.learning", "codec": self.codec.fingerprint(), "text": None, "usual": USUAL}
         return Trainer(train, text, config, self.out, stride=STRIDE[0], val_data=held_out, provenance=made_of)
 
@@ -248,7 +225,7 @@ def draw_figures(out: Path, sampling: SampleConfig, figures: Path) -> None:
     print(table(curves))
     longest = max(curves, key=lambda curve: curve["minutes"])
     studio = load_studio(out / f"{longest['minutes']:g}-min-seed-{longest['seed']}", config=sampling)
-    questions = drawn_questions(12, sizes=SIZES, frames=(9, 17, 5, 9), fps=FPS, hidden=HIDDEN, seed=1)
+    questions = drawn_questions(12, sizes=SIZES, frames=(9, 17, 5, 9), fps=FPS, hidden=TINY_UNTOLD, seed=1)
     show(studio, questions, figures / "samples.png")
 
 

@@ -40,6 +40,21 @@ class TrainingData(Protocol):
     def __getitem__(self, index: int) -> Sample: ...
 
 
+class MemoryData:
+    """`TrainingData` of samples in memory, for small sets and studies."""
+
+    def __init__(self, samples: Sequence[Sample]) -> None:
+        self.samples = list(samples)
+        self.sample_ids = [sample.sample_id for sample in samples]
+        self.latent_shapes = np.array([sample.latent.shape[1:] for sample in samples])
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.samples[index]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExampleConfig:
     """How samples are varied from epoch to epoch."""

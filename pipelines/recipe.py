@@ -12,7 +12,7 @@
 | caption  | captions alt, short and descriptive           | 1 min     | original texts are noisy and say little      |
 | expander | model/expander/                               | 1 min     | users write five words, captions have forty  |
 | encode   | codec/, latents                               | 20 s      | the model works on latents, made once        |
-| train    | model/                                        | 4 min     | 95 % descriptive captions, 5 % original ones |
+| train    | model/                                        | 3 min     | 95 % descriptive captions, 5 % original ones |
 | sample   | model/samples/                                | 20 s      | text, image, extend, loop, connect           |
 | evaluate | evaluation.json                               | 30 s      | facts read back, against truth and chance    |
 | report   | report.html, model/report.html                | 10 s      | to be looked at                              |
@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from curate.config import fingerprint, load_toml, to_toml
-from curate.drawn.shot import tiny_world
+from curate.drawn.shot import TINY_UNTOLD, tiny_world
 from curate.errors import CaptionerError, UsageError
 from curate.tables import Dataset
 from pipelines.engine import Engine, EngineConfig
@@ -42,11 +42,6 @@ from pipelines.settings import Settings
 
 WORLD = replace(tiny_world(), motions=("left", "right", "up", "down"))
 """What the drawn footage shows: few things, so that minutes are enough to learn them. What stands still is no video."""
-
-UNTOLD = (
-    "texture", "count", "other_shape", "other_color", "relation", "background_pattern", "lighting", "camera", "text",
-)  # fmt: skip
-"""What is the same in the whole of that world, so that nobody would say it."""
 
 SAMPLES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("text-1.mp4", {"prompt": "a red circle moves to the left"}),
@@ -193,7 +188,7 @@ def learn(recipe: Recipe) -> None:
     source: CaptionSource
     if recipe.source is None:
         ramp = sum(stage.steps * stage.batch_size for stage in config.stages.values()) // 2
-        source = DrawnSource(frames, world=WORLD, hidden=UNTOLD, ramp=ramp, seed=seed)
+        source = DrawnSource(frames, world=WORLD, hidden=TINY_UNTOLD, ramp=ramp, seed=seed)
     else:
         for kind in ("short", "descriptive"):
             recipe.caption("measured", kind)
@@ -329,7 +324,7 @@ def evaluate(recipe: Recipe) -> None:
         if recipe.source is None:
             config = recipe.config
             questions = drawn_questions(
-                num, sizes=[_size(config)], frames=[config.frames], fps=config.fps, world=WORLD, hidden=UNTOLD
+                num, sizes=[_size(config)], frames=[config.frames], fps=config.fps, world=WORLD, hidden=TINY_UNTOLD
             )
             results["model"]["facts"] = attribute_accuracy(studio, questions)
         results_path.write_text(json.dumps(results, indent=1), encoding="utf-8")
@@ -401,7 +396,7 @@ def _examine_captioner(recipe: Recipe) -> dict[str, Any] | None:
     known = drawn_clips(recipe.config.questions, kind="descriptive", world=WORLD, seed=recipe.config.seed)
     writer = open_captioner(f"coca:{recipe.out / 'captioner'}")
     asked = CaptionRequest(kind="descriptive", prompt=PROMPTS["descriptive"], decode=writer.identity.decode)
-    truth = [{slot: value for slot, value in each.truth.items() if slot not in UNTOLD} for each in known]
+    truth = [{slot: value for slot, value in each.truth.items() if slot not in TINY_UNTOLD} for each in known]
     result = examine(writer, [each.clip for each in known], asked, truth=truth)
     writer.close()
     return {"clips": len(known), "slots": slot_rows(result.facts) if result.facts else []}

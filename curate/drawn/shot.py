@@ -213,3 +213,9 @@ def tiny_world() -> World:
         max_duration_s=2.0,
         style="flat",
     )
+
+
+TINY_UNTOLD = (
+    "texture", "count", "other_shape", "other_color", "relation", "background_pattern", "lighting", "camera", "text",
+)  # fmt: skip
+"""Slots that are the same in the whole of that world, so that nobody would say them."""

@@ -8,20 +8,14 @@ from typing import Annotated, Any
 import typer
 
 from curate.tables import Dataset
+from pipelines.cli.options import AddressOpt, DatasetArg, DryRunOpt, JsonOpt, LocalOpt, RetryOpt, StrictOpt
 from pipelines.cli.output import write_json
 
-DatasetArg = Annotated[str, typer.Argument(metavar="DATASET", help="Folder or s3:// prefix of the dataset.")]
 OutOpt = Annotated[Path, typer.Option("--out", "-o", metavar="RUN", help="Folder of the run to begin or go on with.")]
 ConfigOpt = Annotated[Path | None, typer.Option("--config", help="TOML file with the settings.")]
 SetOpt = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One setting, for example vae.width=64.")
 ]
-AddressOpt = Annotated[str | None, typer.Option(help="Ray cluster to run on, for example auto. Default: this machine.")]
-LocalOpt = Annotated[bool, typer.Option("--local", help="Run in this process, without Ray.")]
-DryRunOpt = Annotated[bool, typer.Option("--dry-run", help="Print settings and what would be done; change nothing.")]
-JsonOpt = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-StrictOpt = Annotated[bool, typer.Option("--strict", help="Exit with status 1 when any footage is broken.")]
-RetryOpt = Annotated[bool, typer.Option("--retry", help="Do again what failed before.")]
 PresetOpt = Annotated[str, typer.Option(help="tiny, small, base or large.")]
 CodecOpt = Annotated[
     str | None,
@@ -249,8 +243,8 @@ def sample(
     if dry_run:
         print(to_toml(settings))
         return 0
-    writer = {"none": None, None: expander_of(run)}.get(expander, expander)
-    record = make_sample(run, settings, out, step=step, width=width, device=device, expander=writer)
+    expander = expander_of(run) if expander is None else expander if expander != "none" else None
+    record = make_sample(run, settings, out, step=step, width=width, device=device, expander=expander)
     if json:
         write_json(record)
     else:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 
 from curate.counter_random import generator
 from model.dataset import Sample
 from model.dit import DiT, DiTConfig
+from model.examples import MemoryData
 from model.flow import FlowConfig
 from model.packed import Segment
 from model.text.tiny import TinyTextConfig, TinyTextEncoder
@@ -20,21 +19,6 @@ from model.video_model import VideoModel
 CHANNELS, STRIDE = 4, 4
 CAPTIONS = ("a red ball rolls to the left", "a blue box", "a green ring falls. the sky is grey.", "two cats")
 LATENT_SHAPES = ((3, 4, 4), (1, 4, 4), (2, 4, 6), (3, 2, 6), (5, 2, 2))
-
-
-class MemoryData:
-    """Samples in memory."""
-
-    def __init__(self, samples: Sequence[Sample]) -> None:
-        self.samples = list(samples)
-        self.sample_ids = [sample.sample_id for sample in samples]
-        self.latent_shapes = np.array([sample.latent.shape[1:] for sample in samples])
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, index: int) -> Sample:
-        return self.samples[index]
 
 
 def make_sample(index: int, shape: tuple[int, int, int] | None = None, *, logvar: bool = False) -> Sample:
