@@ -50,9 +50,8 @@ from model.train_config import TrainConfig, completed, tiny
 
 FPS = 8.0
 SIZES = ((32, 32), (24, 40), (40, 24), (32, 48))
-FRAMES, FRAME_SHARES = (1, 5, 9, 17), (0.3, 0.25, 0.25, 0.2)
+FRAMES, FRAME_SHARES = (1, 9, 17), (0.3, 0.4, 0.3)
 USUAL = {"frames": 17, "height": 32, "width": 48, "fps": FPS}
-STRIDE = (4, 8, 8)
 MARKS = (0.1, 0.25, 0.5, 0.75, 1.0)
 """Shares of a run after which it is judged."""
 
@@ -113,7 +112,8 @@ def main() -> None:
     began = time.process_time()
     clips = draw_clips(arguments.clips, seed=0)
     videos = [to_video(frames) for frames, _ in clips[:1000]]
-    codec = fit_pca(videos, stride=STRIDE, z_dim=config.data.linear_z_dim, balance=config.data.linear_balance)
+    shape = config.data
+    codec = fit_pca(videos, stride=shape.linear_stride, z_dim=shape.linear_z_dim, balance=shape.linear_balance)
     data = encode_clips(clips, codec)
     held_back = max(len(data) // 50, 16)
     print(f"drew and encoded {len(data)} clips in {time.process_time() - began:.0f} CPU-s", flush=True)
@@ -144,7 +144,7 @@ class LearningRun:
         if not trainer.resume():
             self._store_parts(trainer)
         (self.out / "config.toml").write_text(to_toml(trainer.config), encoding="utf-8")
-        questions = drawn_questions(num_prompts, sizes=SIZES, frames=(9, 17, 5, 9), fps=FPS, hidden=TINY_UNTOLD)
+        questions = drawn_questions(num_prompts, sizes=SIZES, frames=(9, 17), fps=FPS, hidden=TINY_UNTOLD)
         marks = {max(round(mark * curve["steps"]), 1) for mark in MARKS}
         stream = trainer.batches.start(trainer.cursor)
         while trainer.step < curve["steps"]:
@@ -172,7 +172,9 @@ class LearningRun:
             MemoryData(self.data.samples[: self.held_back]),
         )
         made_of = {"source": "benchmarks.learning", "codec": self.codec.fingerprint(), "text": None, "usual": USUAL}
-        return Trainer(train, text, config, self.out, stride=STRIDE[0], val_data=held_out, provenance=made_of)
+        return Trainer(
+            train, text, config, self.out, stride=self.codec.stride[0], val_data=held_out, provenance=made_of
+        )
 
     def _store_parts(self, trainer: Trainer) -> None:
         """What a run folder holds beside its checkpoints."""
@@ -225,7 +227,7 @@ def draw_figures(out: Path, sampling: SampleConfig, figures: Path) -> None:
     print(table(curves))
     longest = max(curves, key=lambda curve: curve["minutes"])
     studio = load_studio(out / f"{longest['minutes']:g}-min-seed-{longest['seed']}", config=sampling)
-    questions = drawn_questions(12, sizes=SIZES, frames=(9, 17, 5, 9), fps=FPS, hidden=TINY_UNTOLD, seed=1)
+    questions = drawn_questions(12, sizes=SIZES, frames=(9, 17), fps=FPS, hidden=TINY_UNTOLD, seed=1)
     show(studio, questions, figures / "samples.png")
 
 

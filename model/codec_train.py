@@ -223,7 +223,7 @@ def _linear(bank: FrameBank, config: CodecTrainConfig, out: Path) -> PCACodec:
         codec = load_codec(out / LINEAR_NAME)
         assert isinstance(codec, PCACodec)
         return codec
-    codec = fit_pca(_videos(bank), stride=config.vae.stride, z_dim=config.vae.z_dim)
+    codec = fit_pca(_videos(bank), stride=config.vae.stride, z_dim=config.vae.z_dim, balance=0.5)
     save_codec(codec, out / LINEAR_NAME)
     return codec
 

@@ -1,6 +1,6 @@
 """The diffusion transformer: tokens of packed clips, their times, texts and conditions in; a velocity per token out.
 
-    x    = patch(tokens) + marks                        which tokens are given, and where the edges are
+    x    = patch(tokens) + marks                        which tokens are given, and where ends and edges are
     e    = MLP(fourier(t)) + conditions                 on the distinct times of the batch, not on its tokens
     mod  = W e + table of the block                     adaLN-single (Chen et al. 2023, PixArt-alpha)
     x   += gate * attend(rope(rms(q)), rope(rms(k)), v)         within a clip
@@ -31,7 +31,7 @@ KeysValues: TypeAlias = tuple[Tensor, Tensor]
 
 CONDITIONS = ("fps", "width", "height", "crop", "aesthetic", "motion", "sharpness")
 _EDGE_WAVES = 4
-MARK_FEATURES = 2 + 4 * _EDGE_WAVES
+MARK_FEATURES = 3 + 6 * _EDGE_WAVES
 _CONDITION_WAVES = (0.5, 1.0, 2.0, 4.0)
 CONDITION_FEATURES = 2 + 2 * len(_CONDITION_WAVES)
 
@@ -165,7 +165,11 @@ class DiT(nn.Module):
                     nn.init.zeros_(module.bias)
         nn.init.normal_(self.no_text, std=0.02)
         # Every block starts as the identity, and the first prediction is zero (Peebles & Xie 2023, section 3.2).
-        zero = ("time_out", "patch_out", "cross_out", "condition_in.out")
+        # Gates are open and what they let through is zero: opened from zero, they were at a tenth after 2,500 steps.
+        zero = ("time_out", "patch_out", "cross_out", "ffn_out", ".out")
+        for block in self._blocks():
+            nn.init.ones_(block.table[2])
+            nn.init.ones_(block.table[5])
         for name, module in self.named_modules():
             if isinstance(module, nn.Linear) and name.endswith(zero):
                 nn.init.zeros_(module.weight)
@@ -332,8 +336,12 @@ def _waves(values: Tensor, dim: int, longest: float = 10000.0) -> Tensor:
 
 
 def _mark_features(marks: Tensor) -> Tensor:
-    edges = marks[:, 2:, None] * (0.5 * torch.pi) * 2.0 ** torch.arange(_EDGE_WAVES, device=marks.device)
-    return torch.cat([marks[:, :2], edges.sin().flatten(1), edges.cos().flatten(1)], dim=1)
+    """A loop and a window from the middle of a video have no place in time: theirs is left out."""
+    angles = marks[:, 3:, None] * (0.5 * torch.pi) * 2.0 ** torch.arange(_EDGE_WAVES, device=marks.device)
+    waves = torch.stack([angles.sin(), angles.cos()], dim=-1)  # [N, 3, waves, 2]
+    meant = torch.ones_like(marks[:, 3:])
+    meant[:, 0] = marks[:, 2]
+    return torch.cat([marks[:, :3], (waves * meant[:, :, None, None]).flatten(1)], dim=1)
 
 
 def _compute_dtype(x: Tensor) -> torch.dtype:

@@ -43,16 +43,18 @@ class Panel:
 class RollConfig:
     """How a canvas rolls."""
 
-    window_slots: int = 5
-    """Slots that are computed together; as long as the clips of the training."""
+    window_slots: int | None = None
+    """Slots that are computed together. None: as many as the usual clips of the training have."""
     context_slots: int = 2
     """Slots of the window before that each window goes on from."""
     context_level: float = 0.05
     """Noise on them, so that errors do not add up from window to window."""
 
     def __post_init__(self) -> None:
-        if not 1 <= self.context_slots < self.window_slots:
-            raise UsageError(f"context_slots {self.context_slots} must be at least 1 and below {self.window_slots}")
+        if not 1 <= self.context_slots < (self.window_slots or math.inf):
+            raise UsageError(
+                f"context_slots {self.context_slots} must be at least 1 and below window_slots, {self.window_slots}"
+            )
         if not 0 <= self.context_level < 1:
             raise UsageError(f"context_level is a flow time, from 0 to 1, got {self.context_level}")
 
@@ -93,6 +95,8 @@ class _Roll:
         stride, patch = self.studio.codec.stride, self.studio.patch
         if patch[0] != 1:
             raise UsageError("rolling needs a model whose patches hold one latent frame")
+        usual_slots = 1 + math.ceil((self.studio.usual["frames"] - 1) / stride[0])
+        window_slots = self.config.window_slots or max(usual_slots, self.config.context_slots + 1)
         canvas = Canvas(frames=1, height=self.height, width=self.width, fps=self.fps, prompt=None)
         _, rows, columns = Layout.of(canvas, stride, patch).grid.shape
         context: Tensor | None = None  # [slots * rows * columns, P]
@@ -104,7 +108,7 @@ class _Roll:
             end = 1 + math.ceil((num_frames - 1) / stride[0]) if is_last else round(end_s * self.fps / stride[0])
             while done < end:
                 known = 0 if context is None else min(self.config.context_slots, done)
-                slots = min(self.config.window_slots, known + end - done)
+                slots = min(window_slots, known + end - done)
                 tokens = self._window((slots, rows, columns), context, panel.prompt, number, is_start=known == done)
                 new = tokens[known * rows * columns :]
                 yield unpatchify(new, (slots - known, rows, columns), patch)[None].to(device_of(self.studio.codec))

@@ -51,7 +51,7 @@ class PackedBatch:
     x: Tensor  # [N, P]
     positions: Tensor  # [N, 3] metric
     indices: Tensor  # [N, 3] integer
-    marks: Tensor  # [N, 4]: pinned, one-picture slot, row and column between the edges
+    marks: Tensor  # [N, 6]: pinned, one-picture slot, whether the start is seen; time, row, column between the edges
     times: Tensor  # [U]
     time_index: Tensor  # [N]
     time_segment: Tensor  # [U]
@@ -136,10 +136,12 @@ def _token_weights(segment: Segment) -> Tensor:
 
 
 def _marks(segment: Segment) -> Tensor:
-    rows_and_columns = segment.grid.shape[1] * segment.grid.shape[2]
-    single = torch.zeros(len(segment.x), 1)
-    single[:rows_and_columns] = float(segment.grid.single)
-    return torch.cat([segment.pinned.float()[:, None], single, edge_positions(segment.grid)], dim=1)
+    grid = segment.grid
+    given = torch.zeros(len(segment.x), 3)
+    given[:, 0] = segment.pinned.float()
+    given[: grid.shape[1] * grid.shape[2], 1] = float(grid.single)
+    given[:, 2] = float(grid.single)
+    return torch.cat([given, edge_positions(grid)], dim=1)
 
 
 def _rolled(positions: Tensor, segment: Segment) -> Tensor:

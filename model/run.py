@@ -253,11 +253,11 @@ def _fit_codec(source: str | Path, config: TrainConfig) -> Codec:
     from model.footage import read_footage
     from model.pixels import to_video
 
-    stride = (4, 8, 8)
-    footage, _ = read_footage(Dataset(source), config.data.windows, stride)
+    data = config.data
+    footage, _ = read_footage(Dataset(source), data.windows, data.linear_stride)
     every = max(len(footage) // _FIT_WINDOWS, 1)
     videos = (to_video(footage[index]) for index in range(0, len(footage), every))
-    return fit_pca(videos, stride=stride, z_dim=config.data.linear_z_dim, balance=config.data.linear_balance)
+    return fit_pca(videos, stride=data.linear_stride, z_dim=data.linear_z_dim, balance=data.linear_balance)
 
 
 def _load_codec(home: Path) -> Codec:

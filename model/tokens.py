@@ -100,11 +100,10 @@ def index_positions(shape: Shape) -> Tensor:
 
 @lru_cache(maxsize=1024)
 def edge_positions(grid: Grid) -> Tensor:
-    """Where tokens lie between the edges of the picture, rows and columns, each from -1 to 1: `[N, 2]`."""
-    frames, rows, columns = grid.shape
-    ys = (2 * torch.arange(rows, dtype=torch.float32) + 1) / rows - 1
-    xs = (2 * torch.arange(columns, dtype=torch.float32) + 1) / columns - 1
-    return _mesh(torch.zeros(frames), ys, xs)[:, 1:]
+    """Where tokens lie between the ends of the clip and the edges of the picture: time, rows and columns, each from
+    -1 to 1, `[N, 3]`. The time is meant only where the clip's start is seen (`grid.single`)."""
+    axes = ((2 * torch.arange(size, dtype=torch.float32) + 1) / size - 1 for size in grid.shape)
+    return _mesh(*axes)
 
 
 def _mesh(times: Tensor, ys: Tensor, xs: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from model.optim import OptimConfig
 from model.pack import PackConfig
 from model.parallel import ParallelConfig
 from model.text.tiny import TinyTextConfig
+from model.tokens import Shape
 from model.validate import ValidationConfig
 from model.windows import WindowConfig
 
@@ -34,8 +35,10 @@ class DataConfig:
 
     codec: str | None = None
     """A run of `train-codec` or its file, or diffusers:FOLDER_OR_REPOSITORY. None fits the linear codec, in seconds."""
+    linear_stride: Shape = (4, 8, 8)
+    """Frames, rows and columns of pixels in a cell of that linear codec."""
     linear_z_dim: int = 64
-    """Latent channels of that linear codec."""
+    """Its latent channels."""
     linear_balance: float = 0.5
     """How far its channels are brought to the same deviation, 0 to 1: see `fit_pca`."""
     text: str | None = None
@@ -114,7 +117,7 @@ def tiny() -> TrainConfig:
     """Minutes on two CPU cores, on drawn or very small footage."""
     windows = WindowConfig(max_area_px=64 * 64, fps=8.0, max_frames=17)
     return TrainConfig(
-        data=DataConfig(windows=windows),
+        data=DataConfig(windows=windows, linear_stride=(8, 8, 8)),
         packs=PackConfig(token_budget=1024),
         optim=OptimConfig(name="muon", lr=3e-3, muon_lr=0.02, warmup_steps=50, cooldown_share=0.4),
     )

@@ -67,9 +67,9 @@ class RecipeConfig:
     expander_steps: int = 300
     area_px: int = 40 * 24
     """Area of the pictures that the video model learns from; each keeps its own shape."""
-    frames: int = 13
+    frames: int = 17
     """Longest window that it learns from."""
-    fps: float = 6.0
+    fps: float = 8.0
     """Frames per second of these windows."""
     model: str = "tiny"
     """Preset of the video model's training."""
@@ -232,17 +232,25 @@ def expander(recipe: Recipe) -> None:
 def encode(recipe: Recipe) -> None:
     """Fit the linear codec, unless the model has one already, and encode every kept clip with it."""
     from model.codec.files import FILE_NAME
+    from model.codec.vae import VAEConfig
     from model.codec_train import codec_preset
     from model.footage import read_footage
     from model.latents import EncodeConfig
+    from model.train_config import PRESETS
     from pipelines.encode import encode_latents
     from pipelines.train_codec import run_training
 
     codec, windows = recipe.codec, _windows(recipe.config)
     if not (codec / FILE_NAME).exists():
-        _show("train-codec", recipe.dataset.uri, "--out", str(codec), "--linear")
-        config = replace(codec_preset("tiny"), kind="pca", windows=windows, seed=recipe.config.seed)
-        footage, held_out = read_footage(recipe.dataset, windows, config.vae.stride)
+        linear = PRESETS[recipe.config.model]().data
+        vae = VAEConfig(stride=linear.linear_stride, z_dim=linear.linear_z_dim)
+        shape = (f"vae.stride={list(vae.stride)}", f"vae.z_dim={vae.z_dim}")
+        _show(
+            "train-codec", recipe.dataset.uri, "--out", str(codec), "--linear",
+            *(word for setting in shape for word in ("--set", setting)),
+        )  # fmt: skip
+        config = replace(codec_preset("tiny"), kind="pca", vae=vae, windows=windows, seed=recipe.config.seed)
+        footage, held_out = read_footage(recipe.dataset, windows, vae.stride)
         run_training(footage, held_out, config, codec)
     _show("encode", recipe.dataset.uri, "--codec", str(codec))
     settings = EncodeConfig(windows=windows)

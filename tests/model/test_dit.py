@@ -6,7 +6,7 @@ import torch
 from stand_ins import CHANNELS, make_dit, make_model, make_segment, tiny_config
 from torch.utils.flop_counter import FlopCounterMode
 
-from model.dit import PRESETS, DiT, _waves
+from model.dit import PRESETS, DiT, _mark_features, _waves
 from model.flops import batch_flops, token_weights
 from model.packed import pack_segments
 
@@ -104,6 +104,14 @@ def test_text_conditions_times_and_pins_all_matter():
         assert (run(model, [replace(segment, **change)])[0] - base).abs().max() > 1e-6, change
 
 
+@pytest.mark.parametrize("start_is_seen", [True, False])
+def test_only_a_clip_whose_start_is_seen_has_places_in_time(start_is_seen):
+    segment = make_segment(1, (4, 2, 2))
+    batch = pack_segments([replace(segment, grid=replace(segment.grid, single=start_is_seen))])
+    second, last = _mark_features(batch.marks).unflatten(0, (4, 4))[[1, 3]]
+    assert torch.equal(second, last) != start_is_seen
+
+
 def test_a_caption_does_not_depend_on_other_captions():
     model = make_model()
     with torch.no_grad():
@@ -163,7 +171,7 @@ def test_weights_per_token_are_those_of_the_matrices():
         if name.endswith("weight") and parameter.ndim == 2 and "cross_kv" not in name
     )
     d = model.dit.config.width
-    assert token_weights(model.dit.config) == in_blocks + 2 * CHANNELS * d + 18 * d
+    assert token_weights(model.dit.config) == in_blocks + 2 * CHANNELS * d + 27 * d
 
 
 def test_presets_have_the_sizes_that_they_state():

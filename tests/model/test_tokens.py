@@ -43,9 +43,10 @@ def test_a_wide_picture_reaches_further_to_the_sides_than_a_tall_one():
 
 
 def test_edges_are_at_one_whatever_the_size():
-    edges = edge_positions(Grid(shape=(2, 2, 5), fps=8))
-    assert edges[:, 0].unique().tolist() == [-0.5, 0.5]
-    assert edges[:, 1].max() == pytest.approx(0.8)
+    edges = edge_positions(Grid(shape=(4, 2, 5), fps=8))
+    assert edges[:, 0].unique().tolist() == [-0.75, -0.25, 0.25, 0.75]
+    assert edges[:, 1].unique().tolist() == [-0.5, 0.5]
+    assert edges[:, 2].max() == pytest.approx(0.8)
 
 
 @pytest.mark.parametrize("frequencies", [metric_frequencies(32), index_frequencies(32)])
