@@ -84,7 +84,7 @@ class RecipeConfig:
 
 SIZES: dict[str, RecipeConfig] = {
     "smoke": RecipeConfig(
-        footage_s=24, captioner="smoke", expander_steps=3, area_px=24 * 16, frames=9,
+        footage_s=24, captioner="smoke", expander_steps=3,
         start_from="nothing", model_steps=4, questions=4,
     ),
     "small": RecipeConfig(),
@@ -269,7 +269,7 @@ def train(recipe: Recipe) -> None:
     from pipelines.train import show_training
 
     preset, steps = PRESETS[recipe.config.model](), recipe.config.model_steps
-    slower = 5 if recipe.start_from else 1  # what was learned before is not to be lost
+    slower = 2 if recipe.start_from else 1  # what was learned before is not to be lost
     config = replace(
         preset,
         data=replace(preset.data, codec=str(recipe.codec), windows=_windows(recipe.config)),
