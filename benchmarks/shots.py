@@ -233,7 +233,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--sets", default=",".join(SETS), help="which footage, separated by commas")
     parser.add_argument("--peers", default="all", choices=("all", "none"))
     parser.add_argument("--films", type=int, default=24, help="composed films per seed, and drawn films")
-    parser.add_argument("--seeds", type=lambda text: [int(part) for part in text.split(",")], default=[11, 12])
+    parser.add_argument("--seeds", type=lambda text: [int(part) for part in text.split(",")], default=[9, 10, 11])
     parser.add_argument("--work", default=str(Path(tempfile.gettempdir()) / "reelwright-shots"), help="keeps the films")
     parser.add_argument("--stability", action="store_true", help="also vary each threshold, and leave videos out")
     parser.add_argument("--errors", action="store_true", help="name each of our errors")
