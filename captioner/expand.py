@@ -141,7 +141,8 @@ def why_not(original: str, text: str) -> str | None:
         return f"the quoted {missing_quote!r} is missing"
     said, kept = parse_facts(original), parse_facts(text)
     if said and kept is not None:
-        lost = [slot for slot, value in said.items() if kept.get(slot, value) != value or slot not in kept]
+        kept = {"count": "1", **kept}  # what is said without a number is one
+        lost = [slot for slot, value in said.items() if kept.get(slot) != value]
         if lost:
             return f"{lost[0]} was {said[lost[0]]}, and became {kept.get(lost[0], 'nothing')}"
     stems = {_stem(word) for word in words(text)}

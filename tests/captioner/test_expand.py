@@ -19,6 +19,7 @@ from curate.errors import UsageError
         ("a red circle", "A large scarlet disc is moving up. The camera pans left.", None),  # other words, same facts
         ("a red circle", "A large blue disc is moving up.", "color was red, and became blue"),
         ("a red circle moving up", "A large red circle is shown.", "motion was up, and became nothing"),
+        ("a red circle moves up", "In view is large red circle, moving up.", None),
         ("two stars", "A pair of small stars are spinning.", None),
         ("a dog runs on a beach", "A brown dog is running along a sandy beach.", None),  # "runs", "running"
         ("a dog on a beach", "A brown cat is on a beach.", "'dog' is missing"),
