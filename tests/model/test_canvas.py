@@ -268,7 +268,7 @@ def test_impossible_storyboards_are_refused(studio):
         next(roll(studio, [], height=16, width=16, fps=8.0))
     with pytest.raises(UsageError, match="positive time"):
         Panel(prompt=None, seconds=0.0)
-    with pytest.raises(UsageError, match="below window_slots, 5"):
+    with pytest.raises(UsageError, match="context_slots 5 must be at least 1 and below window_slots, 5"):
         RollConfig(context_slots=5, window_slots=5)
     model = make_model(latent_channels=CHANNELS, patch=(2, 1, 1))
     assert tiny_config(patch=(2, 1, 1)).patch == (2, 1, 1)

@@ -14,7 +14,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "model"))
 from small_dataset import draw_video, make_dataset
 
 SMALL = [
-    *("model.width=24", "model.depth=1", "model.heads=2", "model.ffn_width=48", "data.linear_z_dim=6"),
+    *("model.width=24", "model.depth=1", "model.heads=2", "model.ffn_width=48"),
+    *("data.linear_z_dim=6", "data.linear_stride=[4, 8, 8]"),  # as few channels for 8 frames would hold no motion
     *("data.text_encoder.dim=8", "data.text_encoder.layers=1", "data.text_encoder.heads=2"),
     *("packs.token_budget=64", "checkpoint_every=2", "log_every=1", "validation.every=2", "validation.num_clips=2"),
 ]
@@ -95,14 +96,12 @@ def test_a_sample_comes_with_its_sheet_and_its_request(run, tmp_path, capsys):
 @pytest.mark.parametrize(("name", "frames"), [("a.png", 1), ("a.webp", 5), ("a.gif", 5), ("a.mkv", 5)])
 def test_the_suffix_says_what_is_written(run, tmp_path, name, frames):
     assert sample(run, tmp_path / name, "--size", "16x16", "--frames", frames) == 0
-    from PIL import Image, ImageSequence
+    from PIL import Image
 
     if name != "a.mkv":
         with Image.open(tmp_path / name) as image:
             assert image.size == (16, 16)
-            if frames > 1:  # frames that are alike are stored once, for as long as they last together
-                shown_ms = sum(frame.copy().info["duration"] for frame in ImageSequence.Iterator(image))
-                assert shown_ms == pytest.approx(frames * 1000 / 8, abs=5 * frames)
+            assert getattr(image, "n_frames", 1) == frames
 
 
 def test_the_same_seed_makes_the_same_picture(run, tmp_path):
