@@ -112,8 +112,8 @@ def main() -> None:
     began = time.process_time()
     clips = draw_clips(arguments.clips, seed=0)
     videos = [to_video(frames) for frames, _ in clips[:1000]]
-    shape = config.data
-    codec = fit_pca(videos, stride=shape.linear_stride, z_dim=shape.linear_z_dim, balance=shape.linear_balance)
+    linear = config.data
+    codec = fit_pca(videos, stride=linear.linear_stride, z_dim=linear.linear_z_dim, balance=linear.linear_balance)
     data = encode_clips(clips, codec)
     held_back = max(len(data) // 50, 16)
     print(f"drew and encoded {len(data)} clips in {time.process_time() - began:.0f} CPU-s", flush=True)

@@ -74,7 +74,7 @@ class RecipeConfig:
     model: str = "tiny"
     """Preset of the video model's training."""
     start_from: str = "included"
-    """What it begins with: the included tiny model, which has seen an hour of drawing; a run of yours; or nothing."""
+    """What it begins with: the included tiny model, a quarter of an hour ahead; a run of yours; or nothing."""
     model_steps: int = 800
     questions: int = 64
     """Prompts, and drawn clips, that the results are examined on."""
@@ -244,10 +244,9 @@ def encode(recipe: Recipe) -> None:
     if not (codec / FILE_NAME).exists():
         linear = PRESETS[recipe.config.model]().data
         vae = VAEConfig(stride=linear.linear_stride, z_dim=linear.linear_z_dim)
-        shape = (f"vae.stride={list(vae.stride)}", f"vae.z_dim={vae.z_dim}")
         _show(
             "train-codec", recipe.dataset.uri, "--out", str(codec), "--linear",
-            *(word for setting in shape for word in ("--set", setting)),
+            "--set", f"vae.stride={list(vae.stride)}", "--set", f"vae.z_dim={vae.z_dim}",
         )  # fmt: skip
         config = replace(codec_preset("tiny"), kind="pca", vae=vae, windows=windows, seed=recipe.config.seed)
         footage, held_out = read_footage(recipe.dataset, windows, vae.stride)
