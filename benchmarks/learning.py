@@ -199,6 +199,7 @@ class LearningRun:
             "operations": trainer.counts["flops"],
             "samples": trainer.counts["samples"],
             "held_out_loss": loss["loss"],
+            "held_out_loss_at": loss["loss_at"],
             "text_gain_at": loss["text_gain_at"],
             "facts": shares,
         }

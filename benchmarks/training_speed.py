@@ -91,7 +91,7 @@ def main() -> None:
         "peak_is": "nominal" if arguments.peak else "measured",
         "mfu": figures["operations_per_s"] / peak,
         "preset": arguments.preset,
-        "device": torch.cuda.get_device_name() if world.device.type == "cuda" else platform.processor() or "cpu",
+        "device": device_name(world.device),
         "torch": torch.__version__,
         "config": to_tree(config),
     }
@@ -159,6 +159,10 @@ def num_compilations() -> int:
     from torch._dynamo.utils import counters
 
     return counters["stats"].get("unique_graphs", 0)
+
+
+def device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or "cpu"
 
 
 def mean(values: Sequence[float]) -> float:

@@ -143,7 +143,8 @@ def _attend_varlen(query: Tensor, key: Tensor, value: Tensor, ragged: Ragged) ->
 
     offsets_q, offsets_k = ragged.offsets
     longest_q, longest_k = ragged.longest
-    attended = varlen_attn(query, key, value.to(query.dtype), offsets_q, offsets_k, longest_q, longest_k)
+    half = value.dtype  # queries and keys were turned, and perhaps normalised, in full precision
+    attended = varlen_attn(query.to(half), key.to(half), value, offsets_q, offsets_k, longest_q, longest_k)
     assert isinstance(attended, Tensor)
     return attended
 

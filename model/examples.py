@@ -211,3 +211,9 @@ def condition_scales(samples: Iterable[Sample], names: Sequence[str]) -> tuple[l
         centres.append(float(np.mean(values)) if values else 0.0)
         scales.append(spread if spread > 1e-6 else 1.0)
     return centres, scales
+
+
+def value_deviations(samples: Iterable[Sample], examples: Examples) -> Tensor:
+    """How far each value of a token lies from zero, in the mean over samples: root mean squares `[P]`."""
+    tokens = torch.cat([examples.clean_tokens(sample, 0)[0] for sample in samples])
+    return tokens.square().mean(dim=0).sqrt().clamp(min=1e-3)

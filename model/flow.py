@@ -18,6 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+Prediction = Literal["v", "x0", "residual"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlowConfig:
@@ -33,8 +35,10 @@ class FlowConfig:
     std: float = 1.0
     uniform_share: float = 0.05
     """Share of times drawn evenly, so that no time stays untrained."""
-    prediction: Literal["v", "x0"] = "v"
-    """What the network puts out. The loss compares velocities either way."""
+    prediction: Prediction = "v"
+    """What the network puts out: the velocity, the clean tokens, or the residual: what of the velocity is left when the
+    best linear guess from each value's own deviation is taken away, and inputs and outputs are brought to a deviation
+    of 1 at every time. The loss compares velocities in any case."""
     clip_share: float = 0.0
     """0 weighs every token alike, 1 every clip alike, whatever its size."""
 
@@ -77,12 +81,26 @@ def add_noise(clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
     return (1 - t) * clean + t * noise
 
 
-def velocity(output: Tensor, x: Tensor, t: Tensor, prediction: Literal["v", "x0"]) -> Tensor:
+def network_input(x: Tensor, t: Tensor, deviation: Tensor, prediction: Prediction) -> Tensor:
+    """Tokens `[N, P]` at times `[N, 1]` as the network sees them; `deviation` is that of the clean values, `[P]`."""
+    return x / _noisy_variance(t, deviation).sqrt() if prediction == "residual" else x
+
+
+def velocity(output: Tensor, x: Tensor, t: Tensor, deviation: Tensor, prediction: Prediction) -> Tensor:
     """The velocity that an output of the network means, for tokens `[N, P]` at times `[N, 1]`."""
     if prediction == "v":
         return output
+    if prediction == "residual":
+        # Karras et al. 2022 (EDM), section 5, for the straight path and value by value: for normal data, E[v | x_t] is
+        # the first term and the deviation of v about it the factor of the second.
+        variance = _noisy_variance(t, deviation)
+        return (t - (1 - t) * deviation**2) / variance * x + deviation / variance.sqrt() * output
     # Close to the data the quotient would blow up any error of x_0.
     return (x - output) / t.clamp(min=0.05)
+
+
+def _noisy_variance(t: Tensor, deviation: Tensor) -> Tensor:
+    return t**2 + ((1 - t) * deviation) ** 2
 
 
 def squared_errors(predicted: Tensor, target: Tensor) -> Tensor:

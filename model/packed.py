@@ -76,12 +76,11 @@ class PackedBatch:
         return self.lengths[: len(self.order)]
 
     def to(self, device: torch.device) -> PackedBatch:
-        moved = {
-            entry.name: getattr(self, entry.name).to(device, non_blocking=True)
-            for entry in fields(self)
-            if isinstance(getattr(self, entry.name), Tensor)
-        }
-        return replace(self, **moved)
+        tensors = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        tensors = {name: tensor for name, tensor in tensors.items() if isinstance(tensor, Tensor)}
+        if device.type == "cuda":  # from other memory, a copy would wait for all that the device has still to do
+            tensors = {name: t.pin_memory() if t.device.type == "cpu" else t for name, t in tensors.items()}
+        return replace(self, **{name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()})
 
     def split(self, tokens: Tensor) -> list[Tensor]:
         """Cut `[N, ...]` into segments, in the order in which they were given."""

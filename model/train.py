@@ -27,7 +27,7 @@ from model import checkpoint
 from model.batches import Batches, StepBatches
 from model.dit import DiT
 from model.ema import PowerEma
-from model.examples import Examples, TrainingData, condition_scales
+from model.examples import Examples, TrainingData, condition_scales, value_deviations
 from model.flops import batch_flops
 from model.flow import squared_errors, weighted_loss
 from model.optim import (
@@ -49,7 +49,7 @@ from model.video_model import VideoModel
 Report = Callable[[dict[str, Any]], None]
 """Called with every record of the log, on every rank."""
 
-_CONDITION_SAMPLES = 256
+_MEASURED_SAMPLES = 256
 _TIME_BINS = 10
 
 
@@ -86,9 +86,11 @@ class Trainer:
         )  # fmt: skip
         torch.manual_seed(config.seed)  # for the initial weights; everything else is drawn by counter
         self.model = VideoModel(DiT(config.model), text, config.flow)
+        some = list(self.batches.some_samples(_MEASURED_SAMPLES))
         if self.model.dit.condition_in is not None:
-            some = list(self.batches.some_samples(_CONDITION_SAMPLES))
             self.model.dit.condition_in.measure(*condition_scales(some, config.model.conditions))
+        if config.flow.prediction == "residual":
+            self.model.deviation.copy_(value_deviations(some, examples))
         self.module = distribute(self.model, config.parallel, self.world)
         self.names = {parameter: name for name, parameter in self.model.named_parameters()}
         self.optimizers = make_optimizers(self.model, config.optim)
@@ -207,8 +209,9 @@ class Trainer:
         first, because a mean of means would weigh a token in a short pack more. DDP and FSDP average the gradients of
         ranks, hence the factor.
         """
-        loss_sum, flops, suspects = 0.0, 0.0, []
-        factor = self.world.size / total if total else 0.0
+        flops, factor = 0.0, self.world.size / total if total else 0.0
+        losses: list[Tensor] = []
+        errors_of: list[Tensor] = []
         for index, host_batch in enumerate(batches):
             batch = host_batch.to(self.world.device)
             with gradients_stay_here(self.module, index < len(batches) - 1):
@@ -217,17 +220,19 @@ class Trainer:
                 errors = squared_errors(predicted, batch.target)
                 loss = weighted_loss(errors, batch.weight)
                 (loss * factor).backward()
-            errors = errors.detach()
-            value = float(loss.detach())
-            if not math.isfinite(value):
-                parts = batch.split(errors)
-                names = [host_batch.sample_ids[batch.order.index(place)] for place in range(len(parts))]
-                suspects += [name for name, part in zip(names, parts, strict=True) if not part.isfinite().all()]
-            self._count_by_time(host_batch, errors)
-            loss_sum += value / total if total else 0.0
+            losses.append(loss.detach())
+            errors_of.append(errors.detach())
             lengths = batch.useful_lengths
             flops += 3 * batch_flops(self.config.model, lengths, self.model.text_lengths[: len(lengths)])
-        return loss_sum, flops, suspects
+        # Only now is anything read back: a device is never kept waiting between two batches.
+        suspects = []
+        for batch, loss, errors in zip(batches, losses, errors_of, strict=True):
+            if not math.isfinite(loss):
+                parts = batch.split(errors)
+                names = [batch.sample_ids[batch.order.index(place)] for place in range(len(parts))]
+                suspects += [name for name, part in zip(names, parts, strict=True) if not part.isfinite().all()]
+            self._count_by_time(batch, errors)
+        return sum(map(float, losses)) / total if total else 0.0, flops, suspects
 
     def _count_by_time(self, batch: PackedBatch, errors: Tensor) -> None:
         bins = (batch.times[batch.time_index] * _TIME_BINS).long().clamp(0, _TIME_BINS - 1)
@@ -275,10 +280,9 @@ class Trainer:
         """Write a checkpoint. Every rank must call it; the main one writes."""
         weights = {name: checkpoint.whole(tensor) for name, tensor in self.model.state_dict().items()}
         files = {"model.safetensors": weights}
-        buffers = dict(self.model.named_buffers())
         for ema in self.emas:
-            averaged = {name: checkpoint.whole(tensor) for name, tensor in (*buffers.items(), *ema.weights.items())}
-            files[f"ema-{ema.width:.3f}.safetensors"] = averaged
+            averaged = {name: checkpoint.whole(tensor) for name, tensor in ema.weights.items()}
+            files[f"ema-{ema.width:.3f}.safetensors"] = weights | averaged  # buffers are as they are
         files["optimizer.safetensors"] = checkpoint.optimizer_tensors(self.optimizers, self.names)
         if self.world.is_main:
             checkpoint.write_checkpoint(self.out, self.step, files, self._state(), self._metadata())

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+import torch
 from torch import Tensor, nn
 
 from model.dit import Context, DiT
-from model.flow import FlowConfig, velocity
+from model.flow import FlowConfig, network_input, velocity
 from model.packed import PackedBatch
 from model.text.base import TextEncoder
 
@@ -19,6 +21,8 @@ class VideoModel(nn.Module):
     other one is only asked for states.
     """
 
+    deviation: Tensor  # [P] of clean values, measured on the training set
+
     def __init__(self, dit: DiT, text: TextEncoder, flow: FlowConfig) -> None:
         super().__init__()
         self.dit = dit
@@ -29,6 +33,10 @@ class VideoModel(nn.Module):
         else:
             # Not a submodule: a pretrained encoder is neither saved with the weights nor moved or sharded with them.
             object.__setattr__(self, "text", text)
+        # Beside the weights only where it is used: a model that puts out velocities has none.
+        self.register_buffer(
+            "deviation", torch.ones(dit.config.patch_values), persistent=flow.prediction == "residual"
+        )
         self.text_lengths: tuple[int, ...] = ()
         """Tokens of the texts of the last batch, for counting operations."""
 
@@ -43,5 +51,7 @@ class VideoModel(nn.Module):
         """Velocity of every token, `[N, P]`."""
         context = context or self.read(batch.texts)
         self.text_lengths = context.lengths
-        output = self.dit(batch, context)
-        return velocity(output, batch.x, batch.times[batch.time_index, None], self.flow.prediction)
+        times = batch.times[batch.time_index, None]
+        seen = network_input(batch.x, times, self.deviation, self.flow.prediction)
+        output = self.dit(replace(batch, x=seen), context)
+        return velocity(output, batch.x, times, self.deviation, self.flow.prediction)

@@ -98,7 +98,7 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor, groups: list[Tensor]) -> Tensor:
         qkv = self.qkv(self.norm_in(x)).unflatten(-1, (3, self.heads, -1))  # [M, 3, heads, D / heads]
-        seen = torch.empty_like(x)
+        seen = qkv.new_empty(x.shape)  # of half precision, where that is asked for
         for group in groups:  # [G, L] places in the row of tokens
             q, k, v = qkv[group].movedim(2, 0).transpose(2, 3)  # each [G, heads, L, D / heads]
             mixed = F.scaled_dot_product_attention(q, k, v)

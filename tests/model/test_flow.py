@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from curate.counter_random import generator
-from model.flow import FlowConfig, add_noise, shifted, squared_errors, velocity, weighted_loss
+from model.flow import FlowConfig, add_noise, network_input, shifted, squared_errors, velocity, weighted_loss
 
 
 def kolmogorov_smirnov(values, distribution):
@@ -50,10 +50,27 @@ def test_velocity_leads_from_noise_to_data_whatever_is_predicted():
     torch.manual_seed(0)
     clean, noise, t = torch.randn(5, 3), torch.randn(5, 3), torch.rand(5, 1) * 0.9 + 0.1
     x = add_noise(clean, noise, t)
-    v = velocity(noise - clean, x, t, "v")
+    ones = torch.ones(3)
+    v = velocity(noise - clean, x, t, ones, "v")
     torch.testing.assert_close(x - t * v, clean)
     torch.testing.assert_close(x + (1 - t) * v, noise)
-    torch.testing.assert_close(velocity(clean, x, t, "x0"), v, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(velocity(clean, x, t, ones, "x0"), v, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("t", [0.05, 0.5, 0.95])
+def test_a_residual_has_a_deviation_of_one_and_nothing_that_a_line_could_tell(t):
+    random = torch.Generator().manual_seed(0)
+    deviation = torch.tensor([0.05, 1.0, 4.0])
+    clean = deviation * torch.randn(200_000, 3, generator=random)
+    noise, times = torch.randn(200_000, 3, generator=random), torch.full((200_000, 1), t)
+    x = add_noise(clean, noise, times)
+    seen = network_input(x, times, deviation, "residual")
+    at_zero = velocity(torch.zeros_like(x), x, times, deviation, "residual")
+    per_unit = velocity(torch.ones_like(x), x, times, deviation, "residual") - at_zero
+    residual = (noise - clean - at_zero) / per_unit
+    torch.testing.assert_close(seen.std(dim=0), torch.ones(3), atol=0.01, rtol=0)
+    torch.testing.assert_close(residual.std(dim=0), torch.ones(3), atol=0.01, rtol=0)
+    torch.testing.assert_close((residual * seen).mean(dim=0), torch.zeros(3), atol=0.01, rtol=0)
 
 
 def test_the_loss_weighs_tokens_alike_or_clips_alike():

@@ -85,3 +85,10 @@ def test_an_encoder_is_made_again_from_its_tree(encoder):
     again.load_state_dict(encoder.state_dict())
     assert again.fingerprint() == encoder.fingerprint()
     assert torch.equal(again.encode(TEXTS)[0], encoder.encode(TEXTS)[0])
+
+
+def test_states_in_half_precision_are_near_those_in_full(encoder):
+    with torch.autocast("cpu", torch.bfloat16):
+        half = encoder.encode(TEXTS)
+    for rough, exact in zip(half, encoder.encode(TEXTS), strict=True):
+        torch.testing.assert_close(rough.float(), exact, atol=0.05, rtol=0.05)
