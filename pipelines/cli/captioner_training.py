@@ -29,9 +29,7 @@ DataArg = Annotated[
 def train(
     dataset: DataArg = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the captioner.")] = None,
-    preset: Annotated[
-        str, typer.Option(help="smoke (seconds), minutes (five on two cores) or full (half an hour).")
-    ] = "minutes",
+    preset: Annotated[str, typer.Option(help="smoke (seconds), minutes (five) or full (twenty).")] = "minutes",
     expander: Annotated[
         bool, typer.Option("--expander", help="Train the language model of `captioner expand` instead.")
     ] = False,
