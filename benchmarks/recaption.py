@@ -5,7 +5,7 @@
 The clips are drawn, so what a right caption of each is, is known. The server, a process of its own, answers with these
 captions, late or damaged as the name of the model says. Prints Markdown.
 
-    busy      seconds of work that the server was given, of what 32 requests at a time could have given it
+    busy      how long the job takes, of what the server's latency allows with 32 requests at a time
     killed    the command is killed after 70 % of the requests, and run again
     damaged   captions are shuffled, swapped, repeated, cut, looped, refused ... before they are sent
 """
@@ -26,6 +26,7 @@ from collections.abc import Callable, Mapping
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 from benchmarks.distillation import draw_dataset
 from captioner.caption_job import CaptionConfig, resolve
@@ -51,12 +52,15 @@ def serve(ready: Connection, answers: Mapping[str, Answers], latency_s: Mapping[
     from aiohttp import web
 
     asked: dict[str, list[str]] = {}
+    spans: dict[str, list[float]] = {}  # first request, last answer
 
     async def chat(request: web.Request) -> web.Response:
         model = (await request.json())["model"]
         clip_id = request.headers["X-Request-Id"].rsplit("-", 2)[0]
         asked.setdefault(model, []).append(clip_id)
+        span = spans.setdefault(model, [time.monotonic()] * 2)
         await asyncio.sleep(latency_s.get(model, 0.0))
+        span[1] = time.monotonic()
         text, reason = answers.get(model, answers["true"])[clip_id]
         usage = {"prompt_tokens": 1000, "completion_tokens": len(text.split())}
         return web.json_response({"choices": [{"message": {"content": text}, "finish_reason": reason}], "usage": usage})
@@ -64,14 +68,16 @@ def serve(ready: Connection, answers: Mapping[str, Answers], latency_s: Mapping[
     async def seen(request: web.Request) -> web.Response:
         return web.json_response(asked.get(request.match_info["model"], []))
 
+    async def span(request: web.Request) -> web.Response:
+        return web.json_response(spans[request.match_info["model"]])
+
     async def models(request: web.Request) -> web.Response:
         raise web.HTTPNotFound
 
     async def run() -> None:
         app = web.Application(client_max_size=1 << 26)
-        app.add_routes(
-            [web.post("/v1/chat/completions", chat), web.get("/seen/{model}", seen), web.get("/v1/models", models)]
-        )
+        app.add_routes([web.post("/v1/chat/completions", chat), web.get("/v1/models", models)])
+        app.add_routes([web.get("/seen/{model}", seen), web.get("/span/{model}", span)])
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -139,17 +145,21 @@ def true_captions(dataset: Dataset, truth: Path) -> Answers:
 
 
 def measure_busy(dataset: Dataset, url: str, num: int) -> None:
-    print(f"\n| latency of an answer | captions | seconds | captions/s | busy, of {IN_FLIGHT} at a time | CPU-s |")
-    print("|---|---|---|---|---|---|")
+    """All answers are equally late, so the least is whole rounds of 32."""
+    print("\n| latency | captions | least seconds | seconds | reached | of these asking | while asking | CPU-s |")
+    print("|---|---|---|---|---|---|---|---|")
     for latency_s in LATENCIES_S:
-        used = time.process_time()
-        summary = run_job(dataset, url, f"late-{latency_s}", None)
+        used, model = time.process_time(), f"late-{latency_s}"
+        summary = run_job(dataset, url, model, None)
         assert isinstance(summary, CaptionSummary), summary
         assert summary.states["ok"] == num
-        busy = num * latency_s / (IN_FLIGHT * summary.seconds)
         cpu_s = time.process_time() - used
-        rate = num / summary.seconds
-        print(f"| {latency_s} s | {num} | {summary.seconds:.1f} | {rate:.1f} | {busy:.1%} | {cpu_s:.1f} |")
+        first, last = told(url, "span", model)
+        least = -(-num // IN_FLIGHT) * latency_s
+        print(
+            f"| {latency_s} s | {num} | {least:.1f} | {summary.seconds:.1f} | {least / summary.seconds:.1%} | "
+            f"{last - first:.1f} | {least / (last - first):.1%} | {cpu_s:.1f} |"
+        )
 
 
 def measure_kills(dataset: Dataset, url: str, num: int) -> None:
@@ -160,7 +170,7 @@ def measure_kills(dataset: Dataset, url: str, num: int) -> None:
         command = [sys.executable, "-m", "pipelines.cli.app", "caption", dataset.uri, "--local", "--set"]
         command += [f"batch={batch}", "--captioner", f"openai:{url}/v1#{model}"]
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        while (asked := len(seen(url, model))) < 0.7 * num:
+        while (asked := len(told(url, "seen", model))) < 0.7 * num:
             if process.poll() is not None:
                 raise SystemExit("the job ended before it could be killed")
             time.sleep(0.02)
@@ -172,13 +182,13 @@ def measure_kills(dataset: Dataset, url: str, num: int) -> None:
         mine = Counter(
             row["clip_id"] for row in rows if row["captioner"] == f"openai:{model}" and row["status"] == "ok"
         )
-        twice = sum(times - 1 for times in Counter(seen(url, model)).values())
+        twice = sum(times - 1 for times in Counter(told(url, "seen", model)).values())
         print(f"| {kill + 1} | {asked} | {stored} | {mine.total()} | {num - len(mine)} | {twice} | {batch} |")
 
 
-def seen(url: str, model: str) -> list[str]:
-    """Clips that the server was asked about, once per request."""
-    with urllib.request.urlopen(f"{url}/seen/{model}") as answer:
+def told(url: str, what: str, model: str) -> Any:
+    """What the server noted: `seen`, the clips of all requests; `span`, its first request and its last answer."""
+    with urllib.request.urlopen(f"{url}/{what}/{model}") as answer:
         return json.load(answer)
 
 

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from functools import cache
 from typing import Any
 
 from captioner.answers import Checked, ask_again, check_answer
@@ -28,7 +29,7 @@ from captioner.text_length import num_tokens
 from curate.config import fingerprint, to_tree
 from curate.errors import ErrorKind, VideoError
 
-_READERS = 4
+_READERS = 8
 _captioners: dict[str, Captioner] = {}
 _opening = threading.Lock()
 
@@ -103,13 +104,18 @@ def _load(batch: Sequence[ClipSource], root: str, job: CaptionJob) -> tuple[list
             return error
 
     clips, rows = [], []
-    with ThreadPoolExecutor(_READERS) as pool:
-        for source, loaded in zip(batch, pool.map(load, batch), strict=True):
-            if isinstance(loaded, Clip):
-                clips.append(loaded)
-            else:
-                rows.append(_new_row(source, job) | _failure(loaded.kind, str(loaded)))
+    for source, loaded in zip(batch, _readers().map(load, batch), strict=True):
+        if isinstance(loaded, Clip):
+            clips.append(loaded)
+        else:
+            rows.append(_new_row(source, job) | _failure(loaded.kind, str(loaded)))
     return clips, rows
+
+
+@cache
+def _readers() -> ThreadPoolExecutor:
+    """Shared by the batches of this process: the first that came has its frames first, and is asked about meanwhile."""
+    return ThreadPoolExecutor(_READERS, thread_name_prefix="frames")
 
 
 def _ask_until_accepted(captioner: Captioner, clips: Sequence[Clip], job: CaptionJob) -> list[_Asked]:

@@ -27,6 +27,8 @@ Result = TypeVar("Result")
 _WAVE = 50_000
 """Items that are handed to Ray at a time, which bounds what the driver holds."""
 
+_MOST_PER_TASK = 32
+
 _START_ATTEMPTS = 3
 
 _LIGHT = 5_000
@@ -163,8 +165,7 @@ def _run_on_ray(
     slots = min(slots, workers.most or slots) if workers else slots
     for start in range(0, len(items), _WAVE):
         wave = items[start : start + _WAVE]
-        # Enough tasks that the last ones to finish leave little idle, few enough that starting them costs nothing.
-        per_task = max(1, min(32, len(wave) // (8 * slots)))
+        per_task = _items_per_task(len(wave), slots, workers.threads if workers else 1)
         rows = [{"item": pickle.dumps(item)} for item in wave]
         dataset = ray.data.from_items(rows, override_num_blocks=-(-len(wave) // per_task))
         if workers is None:
@@ -182,6 +183,18 @@ def _run_on_ray(
         for batch in done.iter_batches(batch_size=None, prefetch_batches=0):
             for pickled in batch["outcome"]:
                 yield pickle.loads(pickled)
+
+
+def _items_per_task(num_items: int, slots: int, threads: int) -> int:
+    """Enough tasks that the last ones to finish leave little idle, few enough that starting them costs nothing.
+
+    A worker with several threads runs dry at the end of each task: it wants twice as many items as threads at least,
+    and with nobody to share with, as many as there are.
+    """
+    wanted = min(_MOST_PER_TASK, num_items // (8 * slots))
+    if threads > 1:
+        wanted = max(wanted, min(2 * threads if slots > 1 else _MOST_PER_TASK, -(-num_items // slots)))
+    return max(1, wanted)
 
 
 def _cpu_slots(cpus: float) -> int:

@@ -3,7 +3,7 @@
 import pytest
 
 from curate.errors import ConfigError, EngineError
-from pipelines.engine import Engine, EngineConfig, Raised
+from pipelines.engine import Engine, EngineConfig, Raised, _items_per_task
 
 
 def scaling(factor: int):
@@ -38,6 +38,22 @@ def test_light_work_and_no_work_start_no_cluster():
         assert outcomes(engine, 20, light=True) == expected(20)
         assert list(engine.run(scaling(1), [])) == []
         assert not ray.is_initialized()
+
+
+@pytest.mark.parametrize(
+    ("num_items", "slots", "threads", "per_task"),
+    [
+        (1000, 2, 1, 32),  # many tasks for each of two, and none too long
+        (40, 2, 1, 2),
+        (3, 2, 1, 1),
+        (5, 1, 2, 5),  # a single worker with threads: nothing to share, so it never runs dry in between
+        (1000, 1, 2, 32),
+        (40, 2, 2, 4),  # twice its threads
+        (5, 4, 2, 2),  # but nobody goes without
+    ],
+)
+def test_tasks_are_long_enough_for_threads_and_short_enough_to_share(num_items, slots, threads, per_task):
+    assert _items_per_task(num_items, slots, threads) == per_task
 
 
 @pytest.mark.ray
