@@ -23,6 +23,8 @@ import numpy as np
 
 MIN_CAPTIONS = 5
 """Below this, chance alone cannot be told from a perfect fit."""
+_MIN_FOR_STRANGERS = 16
+"""Fewer captions do not show how much right ones differ."""
 _MIN_Z = 3.0
 """Shuffled captions pass once in about 700 batches."""
 _MAX_CHANCE = 1e-3
@@ -42,7 +44,7 @@ class Alignment:
     margins: np.ndarray
     """Of each caption: by how many standard deviations its own clip stands out from the others."""
     misplaced: tuple[int, ...]
-    """Captions that surely belong to another clip of the batch, in ascending order."""
+    """Captions that surely belong to another clip, of the batch or not, in ascending order."""
 
     @property
     def passes(self) -> bool:
@@ -98,9 +100,9 @@ def _binomial_tail(most: int, num: int, share: float) -> float:
 
 
 def _misplaced(scaled: np.ndarray, typical_margin: float) -> tuple[int, ...]:
-    """Captions that were swapped in pairs, or that another clip of the batch fits far better.
+    """Captions that were swapped in pairs, that another clip of the batch fits far better, or that fit none of it.
 
-    Both thresholds lie beyond what chance does to right captions anywhere in a batch of this size, given how well the
+    The thresholds lie beyond what chance does to right captions anywhere in a batch of this size, given how well the
     scorer tells its clips apart: a poor scorer accuses nobody.
     """
     num = len(scaled)
@@ -110,4 +112,17 @@ def _misplaced(scaled: np.ndarray, typical_margin: float) -> tuple[int, ...]:
     swapped = swap_gain > max(1.0, 2 * beyond_chance - 2 * typical_margin)  # the sum of four
     gain = scaled.max(axis=0) - own
     moved = gain > max(1.0, np.sqrt(2) * beyond_chance - typical_margin)  # the sum of two
-    return tuple(int(index) for index in np.flatnonzero(swapped.any(axis=1) | moved))
+    return tuple(int(index) for index in np.flatnonzero(swapped.any(axis=1) | moved | _strangers(own, typical_margin)))
+
+
+def _strangers(own: np.ndarray, typical_margin: float) -> np.ndarray:
+    """Captions that stand out from the others' margins, and lie nearer to 0, which is where other clips' captions lie.
+
+    Such are those that belong to a clip of another batch.
+    """
+    if len(own) < _MIN_FOR_STRANGERS:
+        return np.zeros(len(own), bool)
+    spread = 1.4826 * float(np.median(np.abs(own - typical_margin)))  # the deviation, if they are normal
+    spread *= 1 + 2 / np.sqrt(len(own))  # which so many captions tell no better than that
+    beyond_chance = np.sqrt(2 * np.log(len(own))) + 1  # the least of so many, and a margin
+    return own < min(typical_margin / 2, typical_margin - beyond_chance * spread)

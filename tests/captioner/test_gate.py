@@ -74,6 +74,18 @@ def test_two_swapped_captions_are_named_and_no_other():
     assert measure(similarity(128, strength=5)).misplaced == ()
 
 
+def test_captions_of_clips_elsewhere_are_named_and_no_other():
+    found = 0
+    for seed in range(20):
+        matrix = similarity(132, strength=8, seed=seed)
+        texts = np.arange(128)
+        texts[:4] = range(128, 132)  # of clips that are not in the batch
+        misplaced = measure(matrix[np.ix_(np.arange(128), texts)]).misplaced
+        assert max(misplaced, default=0) < 4
+        found += len(misplaced)
+    assert found > 0.9 * 80
+
+
 def test_a_poor_scorer_accuses_nobody():
     accused = sum(len(measure(similarity(128, strength=1, seed=seed)).misplaced) for seed in range(20))
     assert accused == 0
