@@ -40,10 +40,10 @@ CONDITION_FEATURES = 2 + 2 * len(_CONDITION_WAVES)
 class DiTConfig:
     """The shape of the transformer. Its cost for a manifest is what `reelwright plan` prints."""
 
-    width: int = 128
-    depth: int = 4
-    heads: int = 4
-    ffn_width: int = 512
+    width: int = 192
+    depth: int = 3
+    heads: int = 6
+    ffn_width: int = 768
     patch: Shape = (1, 1, 1)
     """Latent frames, rows, columns in a token."""
     latent_channels: int | None = None
@@ -77,7 +77,7 @@ class DiTConfig:
 
 
 def tiny() -> DiTConfig:
-    """About 1.3M parameters: minutes on two CPU cores."""
+    """About 2M parameters: minutes on two CPU cores."""
     return DiTConfig()
 
 

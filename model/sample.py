@@ -34,8 +34,9 @@ class SampleConfig:
     """How far to go beyond the prediction with text, away from the one without; 1 is none."""
     guidance_from: float = 1.0
     """Flow time below which guidance begins; 1 is the pure noise."""
-    guidance_to: float = 0.0
-    """Flow time at which it ends."""
+    guidance_to: float = 0.5
+    """Flow time at which it ends: by then it is settled what is shown, and guidance only costs time and outlines
+    (Kynkäänniemi et al. 2024, section 3; measured in benchmarks/results/learning.md)."""
     rescale: float = 0.0
     """Share by which the guided velocity gets the spread of the one with text; guards against glaring colours."""
     shift: float | None = None

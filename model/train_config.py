@@ -118,9 +118,11 @@ def tiny() -> TrainConfig:
     windows = WindowConfig(max_area_px=64 * 64, fps=8.0, max_frames=17)
     return TrainConfig(
         data=DataConfig(windows=windows, linear_stride=(8, 8, 8)),
-        flow=FlowConfig(shift=7.0),
+        flow=FlowConfig(shift=3.0, std=1.5, uniform_share=0.1, prediction="residual"),
         packs=PackConfig(token_budget=1024),
-        optim=OptimConfig(name="muon", lr=1.5e-3, muon_lr=0.007, warmup_steps=50, cooldown_share=0.95),
+        optim=OptimConfig(
+            name="muon", lr=1.5e-3, muon_lr=0.007, weight_decay=0.2, warmup_steps=50, cooldown_share=0.95
+        ),
     )
 
 

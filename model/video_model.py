@@ -34,9 +34,7 @@ class VideoModel(nn.Module):
             # Not a submodule: a pretrained encoder is neither saved with the weights nor moved or sharded with them.
             object.__setattr__(self, "text", text)
         # Beside the weights only where it is used: a model that puts out velocities has none.
-        self.register_buffer(
-            "deviation", torch.ones(dit.config.patch_values), persistent=flow.prediction == "residual"
-        )
+        self.register_buffer("deviation", torch.ones(dit.config.patch_values), persistent=flow.prediction == "residual")
         self.text_lengths: tuple[int, ...] = ()
         """Tokens of the texts of the last batch, for counting operations."""
 

@@ -183,11 +183,13 @@ def test_packed_branches_are_two_passes_combined():
 def test_guidance_can_be_kept_to_an_interval():
     model = make_model()
     job = make_job(3, (2, 2, 2))
-    never = draw_samples(model, [job], SampleConfig(steps=4, guidance=4.0, guidance_from=0.0))[0]
+    never = draw_samples(model, [job], SampleConfig(steps=4, guidance=4.0, guidance_from=0.0, guidance_to=0.0))[0]
     plain = draw_samples(model, [job], SampleConfig(steps=4, guidance=1.0))[0]
     some = draw_samples(model, [job], SampleConfig(steps=4, guidance=4.0, guidance_from=0.9))[0]
+    always = draw_samples(model, [job], SampleConfig(steps=4, guidance=4.0, guidance_to=0.0))[0]
     torch.testing.assert_close(never, plain, atol=1e-3, rtol=1e-3)
     assert not torch.allclose(some, plain, atol=1e-3)
+    assert not torch.allclose(some, always, atol=1e-3)
 
 
 def test_rescaling_brings_the_spread_back():
