@@ -12,6 +12,7 @@ from typing import Literal
 
 from captioner.frames import FrameConfig
 from captioner.grid_encoder import GridConfig
+from curate.drawn.shot import SLOTS
 from curate.errors import ConfigError
 from curate.schema import CAPTION_KINDS
 
@@ -88,6 +89,8 @@ class TrainingConfig:
     pretrained: str | None = None
     """Its weights: a file, or a name that open_clip knows."""
     seed: int = 0
+    untold: tuple[str, ...] = ()
+    """Slots that captions of drawn footage leave out: what is not learnt in the time would be guessed."""
     weight_decay: float = 0.05
     clip_norm: float = 1.0
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -103,6 +106,8 @@ class TrainingConfig:
                     f"stages.{name}.init_from is {stage.init_from!r}; stages before it: {', '.join(known)}"
                 )
             known.append(name)
+        if unknown := set(self.untold) - {*SLOTS, "other_shape", "other_color"}:
+            raise ValueError(f"untold: no slot {min(unknown)}; slots: {', '.join(SLOTS)}, other_shape, other_color")
         if self.pretrained and not self.open_clip:
             raise ValueError("pretrained names weights; name their model with open_clip")
 
@@ -140,19 +145,22 @@ def smoke() -> TrainingConfig:
 
 
 def minutes() -> TrainingConfig:
-    """About five minutes on two cores: above chance in what it says."""
-    return TrainingConfig(stages=dall_e_3_stages(base=400, short=350, descriptive=600))
+    """About five minutes on one core: above chance in all that it says of the drawn world.
+
+    In that time the few pixels of writing and textures are not told apart, so it learns to say nothing of them.
+    """
+    config = _taught_by_facts(dall_e_3_stages(base=110, short=90, descriptive=500, batch_size=32))
+    return replace(config, untold=("text", "texture"))
 
 
 def full() -> TrainingConfig:
-    """About half an hour on one core: the whole drawn world.
+    """About twenty minutes on one core: the whole drawn world."""
+    return _taught_by_facts(dall_e_3_stages(base=250, short=250, descriptive=2100, batch_size=32))
 
-    What captions claim teaches the encoder; next to it, the losses that must first learn to read teach it little.
-    """
-    stages = {
-        name: replace(stage, facts=10.0, words=1.0, contrastive=0.25)
-        for name, stage in dall_e_3_stages(base=250, short=250, descriptive=2100, batch_size=32).items()
-    }
+
+def _taught_by_facts(stages: Mapping[str, StageConfig]) -> TrainingConfig:
+    """What captions claim teaches the encoder; next to it, the losses that must first learn to read teach it little."""
+    stages = {name: replace(stage, facts=10.0, words=1.0, contrastive=0.25) for name, stage in stages.items()}
     return TrainingConfig(stages=stages, model=ModelConfig(grid=GridConfig(pooled=True)))
 
 

@@ -151,7 +151,7 @@ def drawn_source(config: TrainingConfig) -> DrawnSource:
         if stage.mix.get("descriptive"):
             break
         num_examples += stage.steps * stage.batch_size
-    return DrawnSource(frames_of(config), ramp=num_examples, seed=config.seed)
+    return DrawnSource(frames_of(config), hidden=config.untold, ramp=num_examples, seed=config.seed)
 
 
 def simple_world(world: World) -> World:

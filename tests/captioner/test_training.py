@@ -188,6 +188,13 @@ def test_the_drawn_world_begins_simple_and_is_whole_for_descriptive_captions():
     assert sum(shot.other is None and shot.text is None and shot.lighting == "bright" for shot in later) < 60
 
 
+def test_captions_leave_out_what_a_training_is_too_short_for():
+    source = drawn_source(dataclasses.replace(SMOKE, untold=("text", "texture")))
+    told = [set(parse_facts(source.example("descriptive", index).text)) for index in range(4000, 4050)]
+    assert not any({"text", "texture"} & slots for slots in told)
+    assert all({"shape", "size", "camera"} <= slots for slots in told)
+
+
 def test_a_still_is_one_frame_of_its_clip():
     source = DrawnSource(SMOKE.model.frames)
     for index in range(5):
@@ -222,5 +229,7 @@ def test_settings_are_checked():
     tree = to_tree(SMOKE)
     with pytest.raises(ConfigError, match=r"init_from is 'shirt'; stages before it: base"):
         build(TrainingConfig, with_overrides(tree, ["stages.short.init_from=shirt"]))
+    with pytest.raises(ConfigError, match=r"untold: no slot taste; slots: shape, "):
+        build(TrainingConfig, with_overrides(tree, ["untold=['taste']"]))
     with pytest.raises(ConfigError, match=r"mix\.poem: no such kind"):
         build(TrainingConfig, with_overrides(tree, ["stages.short.mix.poem=1.0"]))
