@@ -19,7 +19,7 @@ from curate.config import build, fingerprint, to_tree
 from curate.errors import UsageError
 from curate.schema import CAPTION_KINDS
 
-CAPTION_VERSION = 1
+CAPTION_VERSION = 2
 """Raised whenever the same settings would give other rows."""
 
 _BATCHES = {"original": 4096, "compose": 4096, "template": 4096, "measured": 4096, "hf": 128}
