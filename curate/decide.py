@@ -17,7 +17,7 @@ from curate.rules import DecideConfig, Step, require_scores, score_sql, steps
 from curate.schema import DECISIONS
 from curate.tables import Dataset
 
-DECIDE_VERSION = 1
+DECIDE_VERSION = 2
 """Raised whenever the same scores and rules would give other decisions."""
 
 
@@ -98,7 +98,12 @@ def _decide_all(db: duckdb.DuckDBPyConnection, config: DecideConfig) -> None:
     threshold = " ".join(f"when {index} then {step.threshold}" for index, step in enumerate(asked))
     score = " ".join(f"when {index} then score_{index}" for index in range(len(asked)))
     reason = " ".join(f"when {index} then '{step.reason}'" for index, step in enumerate(asked))
+    # Of two kept videos or more, none of this leaves a side empty: the first in the drawn order is for validation
+    # whatever the share, the last never is. Both move only when a video comes or goes that is drawn further out.
+    drawn, kept = f"('0x' || left(md5('{config.seed}:' || video_id), 8))::ubigint", "available and step is null"
     val_below = round(config.val_fraction * 2**32)
+    first, last = (f"{end}({drawn}) filter (where {kept}) over ()" for end in ("min", "max"))
+    is_val = f"{drawn} < greatest({val_below}, {first} + 1) and {drawn} < {last}" if val_below else "false"
     db.execute(f"""
         create or replace temp table decided as
         select clip_id, video_id,
@@ -107,10 +112,7 @@ def _decide_all(db: duckdb.DuckDBPyConnection, config: DecideConfig) -> None:
                    as reason,
                {f"case when available then case step {score} end end" if asked else "null"}::double as score,
                {f"case when available then case step {threshold} end end" if asked else "null"}::double as threshold,
-               case when available and step is null then
-                   case when ('0x' || left(md5('{config.seed}:' || video_id), 8))::ubigint < {val_below}
-                        then 'val' else 'train' end
-               end as split,
+               case when {kept} then case when {is_val} then 'val' else 'train' end end as split,
                left(md5('{fingerprint("decide", DECIDE_VERSION, config.to_tree())}' || made_by), 16) as fingerprint,
                step, duration_s
         from decided

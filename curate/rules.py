@@ -90,7 +90,8 @@ class DecideConfig:
     rules: Mapping[str, Rule] = field(default_factory=default_rules)
     """Score to rule, in the order in which they are tried."""
     val_fraction: float = 0.05
-    """Share of videos whose clips are for validation. A video never has clips on both sides."""
+    """Share of videos whose clips are for validation: of two kept videos or more at least one, and not all; 0 for none.
+    A video never has clips on both sides."""
     seed: int = 0
     """Another seed draws other videos for validation."""
 

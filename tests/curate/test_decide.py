@@ -110,6 +110,37 @@ def test_the_share_for_validation_is_drawn_by_video_and_stable(tmp_path):
     assert validation(0) == validation(0) != validation(1)
 
 
+def validation_of(folder, names, **config):
+    dataset = fill(
+        Dataset(folder),
+        sources=[source(f"/{name}", name) for name in names],
+        clips=[clip(name, 0, 0, 10, motion=float(name != "still")) for name in names],
+    )
+    decide(dataset, DecideConfig(rules={"motion": Rule(min=0.5)}, **config), run_id="r")
+    return {row["video_id"] for row in dataset.read("decisions").to_pylist() if row["split"] == "val"}
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("share", [1e-6, 0.5, 0.999])
+def test_of_two_kept_videos_one_is_for_validation_whatever_the_share(tmp_path, seed, share):
+    assert len(validation_of(tmp_path, ["a", "b", "still"], val_fraction=share, seed=seed) - {"still"}) == 1
+
+
+@pytest.mark.parametrize("share", [0.05, 0.999])
+def test_the_only_video_is_trained_on(tmp_path, share):
+    assert validation_of(tmp_path, ["a", "still"], val_fraction=share) == set()
+
+
+def test_no_share_is_no_validation(tmp_path):
+    assert validation_of(tmp_path, list("abcdef"), val_fraction=0) == set()
+
+
+def test_more_videos_move_those_of_a_share_that_is_reached_to_neither_side(tmp_path):
+    names = [f"v{index}" for index in range(400)]
+    few, many = (validation_of(tmp_path / str(count), names[:count], val_fraction=0.1) for count in (200, 400))
+    assert few == many & set(names[:200])
+
+
 def test_yield_curves_say_what_another_limit_would_keep(dataset):
     config = DecideConfig(rules={"motion": Rule(min=0.1), "luma": Rule(min=0)})
     rows = [row for row in yield_curves(dataset, config, points=4).to_pylist() if row["rule"] == "motion"]

@@ -62,10 +62,7 @@ _MODEL = _sets(
 )
 _EXPANDER = _sets("width=16", "layers=1", "heads=2", "context=64", "vocab_size=300", "steps=2", "batch_size=2")
 
-_VAL = "val_fraction=0.5"  # of eight videos the usual share may be none
-
 FAST: dict[str, list[str] | Callable[[list[str]], list[str]]] = {
-    "decide": _sets(_VAL),
     "train": [*_MODEL, "--steps", "2"],
     "plan": _MODEL,
     "train-codec": _sets("steps=2", "vae.width=8", "vae.z_dim=4", *(f"windows.{value}" for value in _WINDOWS)),
@@ -108,9 +105,7 @@ def _list(shelf: Shelf, path: Path) -> None:
 
 def _dataset(shelf: Shelf, path: Path) -> None:
     listed = shelf.get("list.csv")
-    shelf.make(
-        "curate", str(listed), str(shelf.get("footage")), "--out", str(path), "--local", *_sets(f"decide.{_VAL}")
-    )
+    shelf.make("curate", str(listed), str(shelf.get("footage")), "--out", str(path), "--local")
     shelf.make("caption", str(path), "--captioner", "original", "--kind", "alt", "--local", "--json")
 
 
