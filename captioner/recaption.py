@@ -61,6 +61,11 @@ def caption_batch(batch: Sequence[ClipSource], *, job: CaptionJob, root: str) ->
     )
 
 
+def failed_batch(batch: Sequence[ClipSource], kind: ErrorKind, message: str, *, job: CaptionJob) -> BatchDone:
+    """A batch of which nothing came back."""
+    return BatchDone([_new_row(source, job) | _failure(kind, message) for source in batch], None, False)
+
+
 def opened(spec: str, makers: MakersConfig, identity: Identity | None = None) -> Captioner:
     """A captioner that stays loaded in this process until `close_all`."""
     key = fingerprint(spec, makers)

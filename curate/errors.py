@@ -19,7 +19,7 @@ ErrorKind = Literal[
     "corrupt",  # decoding failed in the middle
     "timeout",  # took longer than the limit, or stopped making progress
     "memory",  # needed more memory than the limit
-    "crashed",  # the decoder took its process down
+    "crashed",  # it took its process down
     "blocked",  # an address that may not be fetched
     "download",  # it could not be fetched
     "encode",  # a clip could not be written, or not with the planned frames

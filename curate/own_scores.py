@@ -180,10 +180,10 @@ def score_video(item: VideoToScore, root: str) -> list[dict[str, Any]]:
     return rows
 
 
-def failed_scores(item: VideoToScore, message: str) -> list[dict[str, Any]]:
+def failed_scores(item: VideoToScore, kind: ErrorKind, message: str) -> list[dict[str, Any]]:
     """Rows for a video of which nothing could be read."""
     return [
-        {**_row(facts, reference), **_failed("internal", message), "fingerprint": made_by}
+        {**_row(facts, reference), **_failed(kind, message), "fingerprint": made_by}
         for facts, wanted in item.due
         for reference, made_by in wanted.items()
     ]

@@ -101,7 +101,7 @@ def encode_clips(task: EncodeTask, *, root: str, codec_path: str, config: Encode
         try:
             moments = _encode_job(job, codec, config)
         except VideoError as error:
-            rows += [_failed(job, item, task.codec_id, config, error) for item in job.windows]
+            rows += failed_latents(EncodeTask((job,), task.codec_id), config, error)
             continue
         for item, (mean, logvar) in zip(job.windows, moments, strict=True):
             rows.append({**_described(job, item, task.codec_id, config), "row": len(means), "status": "ok"})
@@ -116,6 +116,16 @@ def encode_clips(task: EncodeTask, *, root: str, codec_path: str, config: Encode
         for row in good:
             row["path"] = path
     return rows
+
+
+def failed_latents(task: EncodeTask, config: EncodeConfig, error: VideoError) -> list[dict[str, Any]]:
+    """Rows for all windows of a task of which nothing came."""
+    return [
+        _described(job, item, task.codec_id, config)
+        | {"status": "failed", "error_kind": error.kind, "error": error.message}
+        for job in task.jobs
+        for item in job.windows
+    ]
 
 
 def _encode_job(job: Job, codec: Codec, config: EncodeConfig) -> list[tuple[Tensor, Tensor | None]]:
@@ -151,13 +161,6 @@ def _described(job: Job, item: tuple[str, Window], codec_id: str, config: Encode
         "windows": windows_text(config.windows),
         "fingerprint": latent_id,
     }
-
-
-def _failed(
-    job: Job, item: tuple[str, Window], codec_id: str, config: EncodeConfig, error: VideoError
-) -> dict[str, Any]:
-    row = _described(job, item, codec_id, config)
-    return {**row, "status": "failed", "error_kind": error.kind, "error": error.message}
 
 
 def windows_text(config: WindowConfig) -> str:

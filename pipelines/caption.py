@@ -16,7 +16,7 @@ from captioner.caption_commit import Committed, commit_batch
 from captioner.caption_job import CaptionJob
 from captioner.caption_plan import CaptionPlan
 from captioner.duplicates import text_key
-from captioner.recaption import BatchDone, caption_batch, close_all
+from captioner.recaption import BatchDone, caption_batch, close_all, failed_batch
 from curate.errors import CaptionerError
 from curate.tables import Dataset
 from pipelines.engine import Engine, Raised, Workers
@@ -129,7 +129,12 @@ def caption_dataset(
     slips: list[str] = []
     try:
         function = partial(caption_batch, job=job, root=dataset.uri)
-        for _, outcome in engine.run(function, plan.batches(job.batch), workers=workers_of(job)):
+        outcomes = engine.run(
+            function, plan.batches(job.batch), workers=workers_of(job), apart=lambda batch: [[clip] for clip in batch]
+        )
+        for batch, outcome in outcomes:
+            if isinstance(outcome, Raised) and outcome.kind == "crashed":
+                outcome = failed_batch(batch, outcome.kind, outcome.message, job=job)
             if isinstance(outcome, Raised):
                 slips.append(outcome.message)
                 if summary.batches == 0 and len(slips) >= _SLIPS_BORNE:

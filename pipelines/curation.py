@@ -128,12 +128,12 @@ def split(dataset: Dataset, settings: Settings, run: Run, engine: Engine, *, qui
         again = {row["video_id"] for row in due if row.pop("was_split")}
         split_one = partial(split_video, root=dataset.uri, config=settings.split)
         scenes = clips = 0
-        lost: dict[str, str] = {}
+        lost: dict[str, Raised] = {}
         for batch in _batches(engine.run(split_one, due, light=True)):
             done: list[SplitVideo] = []
             for video, outcome in batch:
                 if isinstance(outcome, Raised):
-                    lost[video["video_id"]] = outcome.message
+                    lost[video["video_id"]] = outcome
                 else:
                     done.append(outcome)
                 advance()
@@ -146,7 +146,7 @@ def split(dataset: Dataset, settings: Settings, run: Run, engine: Engine, *, qui
             scenes += sum(len(found.scenes) for found in done)
             clips += sum(len(found.clips) for found in done)
         _mark_failed(dataset, lost, run)
-        report.failed.update(["internal"] * len(lost))
+        report.failed.update(raised.kind for raised in lost.values())
         report.numbers |= {"scenes": scenes, "clips": clips}
         dataset.compact("scenes")
         dataset.compact("clips")
@@ -196,7 +196,10 @@ def score(
         for batch in _batches(done):
             rows = []
             for item, outcome in batch:
-                found = failed_scores(item, outcome.message) if isinstance(outcome, Raised) else outcome
+                if isinstance(outcome, Raised):
+                    found = failed_scores(item, outcome.kind, outcome.message)
+                else:
+                    found = outcome
                 report.failed.update(row["error_kind"] for row in found if row["status"] == "failed")
                 report.done += sum(row["status"] == "ok" for row in found)
                 rows += found
@@ -274,7 +277,7 @@ def _report(run: Run, name: str, *, total: int = 0, unchanged: int = 0) -> Stage
 def _scanned(uri: str, outcome: Scanned | Raised) -> Scanned:
     if not isinstance(outcome, Raised):
         return outcome
-    return Scanned(uri, None, None, VideoError("internal", f"{uri}: {outcome.message}"), False)
+    return Scanned(uri, None, None, VideoError(outcome.kind, f"{uri}: {outcome.message}"), False)
 
 
 def _failed_cut(clip: Mapping[str, Any], raised: Raised, settings: Settings) -> dict[str, Any]:
@@ -283,7 +286,7 @@ def _failed_cut(clip: Mapping[str, Any], raised: Raised, settings: Settings) -> 
         "video_id": clip["video_id"],
         "mode": settings.cut.mode,
         "status": "failed",
-        "error_kind": "internal",
+        "error_kind": raised.kind,
         "error": f"{clip['uri']}: {raised.message}",
         "fingerprint": settings.cut.fingerprint,
     }
@@ -313,7 +316,7 @@ def _batches(results: Iterator[T]) -> Iterator[list[T]]:
         yield batch
 
 
-def _mark_failed(dataset: Dataset, videos: Mapping[str, str], run: Run) -> None:
+def _mark_failed(dataset: Dataset, videos: Mapping[str, Raised], run: Run) -> None:
     """Sources whose stored signals cannot be used fail with that reason; `retry` measures them again."""
     if not videos:
         return
@@ -321,8 +324,8 @@ def _mark_failed(dataset: Dataset, videos: Mapping[str, str], run: Run) -> None:
         {
             **row,
             "status": "failed",
-            "error_kind": "internal",
-            "error": f"{row['uri']}: its stored signals cannot be split: {videos[row['video_id']]}",
+            "error_kind": videos[row["video_id"]].kind,
+            "error": f"{row['uri']}: its stored signals cannot be split: {videos[row['video_id']].message}",
             "run_id": run.run_id,
         }
         for row in known_sources(dataset).values()

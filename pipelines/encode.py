@@ -16,6 +16,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 
+from curate.errors import VideoError
 from curate.tables import Dataset
 from model.codec.files import load_codec
 from model.dataset import (
@@ -27,7 +28,7 @@ from model.dataset import (
     open_text_cache,
     open_training_set,
 )
-from model.latents import EncodeConfig, EncodeTask, encode_clips, plan_latents
+from model.latents import EncodeConfig, EncodeTask, encode_clips, failed_latents, plan_latents
 from model.text.cache import encode_texts, plan_texts
 from model.text.pretrained import PretrainedTextConfig, load_text_encoder
 from model.training_files import write_training_files
@@ -84,8 +85,18 @@ def encode_latents(
     """Encode every window that is due. Table: latents. See `plan_encode`."""
     tasks, report = plan_encode(dataset, codec_path, config, retry=retry)
     function = partial(encode_clips, root=dataset.uri, codec_path=str(codec_path), config=config)
-    _fill(dataset, "latents", "latent_id", engine.run(function, tasks), run, report, quiet)
+    done = engine.run(function, tasks, apart=lambda task: [replace(task, jobs=(job,)) for job in task.jobs])
+    outcomes = ((task, _or_crashed(task, outcome, config)) for task, outcome in done)
+    _fill(dataset, "latents", "latent_id", outcomes, run, report, quiet)
     return report
+
+
+def _or_crashed(
+    task: EncodeTask, outcome: list[dict[str, Any]] | Raised, config: EncodeConfig
+) -> list[dict[str, Any]] | Raised:
+    if isinstance(outcome, Raised) and outcome.kind == "crashed":
+        return failed_latents(task, config, VideoError(outcome.kind, outcome.message))
+    return outcome
 
 
 def encode_captions(

@@ -5,21 +5,25 @@
             ...
 
 Items and results are small records: ids, references, numbers. Results arrive as they are done, in any order. A stage
-function answers for its own data errors; an exception that it lets through is the outcome of that item alone.
+function answers for its own data errors; an exception that it lets through is the outcome of that item alone. So is the
+end of its process, on Ray: an item that takes it down time after time is given up, and all others are done.
 """
 
 from __future__ import annotations
 
 import itertools
 import logging
+import math
 import pickle
+import tempfile
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, Generic, TypeVar
 
-from curate.errors import ConfigError, EngineError
+from curate.errors import ConfigError, EngineError, ErrorKind
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -30,6 +34,12 @@ _WAVE = 50_000
 _MOST_PER_TASK = 32
 
 _START_ATTEMPTS = 3
+
+_DEATHS = 3
+"""Processes that an item takes down before it is given up: one of them may have been killed for another's fault."""
+
+_HOPELESS = 16
+"""Items given up, when nothing else has come back at all, after which the fault is not theirs."""
 
 _LIGHT = 5_000
 """Fewer items of light work than this are done before a cluster would have started."""
@@ -57,9 +67,11 @@ class EngineConfig:
 
 @dataclass(frozen=True, slots=True)
 class Raised:
-    """The outcome of an item whose function raised: the exception's type and text."""
+    """The outcome of an item whose function raised, or did not come back: the exception's type and text."""
 
     message: str
+    kind: ErrorKind = "internal"
+    """`crashed` if the process died."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,16 +102,19 @@ class Engine:
         cpus: float = 1.0,
         light: bool = False,
         workers: Workers | None = None,
+        apart: Callable[[Item], Sequence[Item]] = lambda item: [item],
     ) -> Iterator[tuple[Item, Result | Raised]]:
         """Call the function for every item and yield each item with its outcome, in the order of completion.
 
         `light` work, milliseconds an item, runs in this process unless there is much of it or a cluster is up.
         `workers` are for work that is slow to start: tasks may run in a new process each time, these do not.
+        `apart` divides an item that takes its process down, so that one bad part does not cost the others; then its
+        parts are yielded instead of it.
         """
         if self._config.local or not items or (light and not self._started and len(items) < _LIGHT):
             return _outcomes(function, items, workers.threads if workers else 1)
         self._start()
-        return _run_on_ray(function, items, cpus, workers)
+        return _run_on_ray(function, items, cpus, workers, apart)
 
     def close(self) -> None:
         """End the cluster, if it was started here."""
@@ -153,7 +168,11 @@ def _init_ray(config: EngineConfig) -> None:
 
 
 def _run_on_ray(
-    function: Callable[[Item], Result], items: Sequence[Item], cpus: float, workers: Workers | None
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    cpus: float,
+    workers: Workers | None,
+    apart: Callable[[Item], Sequence[Item]],
 ) -> Iterator[tuple[Item, Result | Raised]]:
     import ray.data
 
@@ -163,26 +182,30 @@ def _run_on_ray(
     num_gpus = 1 if workers and workers.wants_gpu and ray.cluster_resources().get("GPU", 0) >= 1 else 0
     slots = int(ray.cluster_resources().get("GPU", 0)) if num_gpus else _cpu_slots(cpus)
     slots = min(slots, workers.most or slots) if workers else slots
+    settings: Any = {"function": function, "threads": workers.threads if workers else 1, "apart": apart}
+    hope: float = _HOPELESS
     for start in range(0, len(items), _WAVE):
         wave = items[start : start + _WAVE]
         per_task = _items_per_task(len(wave), slots, workers.threads if workers else 1)
-        rows = [{"item": pickle.dumps(item)} for item in wave]
+        rows = [{"item": pickle.dumps((uuid.uuid4().hex, item))} for item in wave]
         dataset = ray.data.from_items(rows, override_num_blocks=-(-len(wave) // per_task))
         if workers is None:
-            calls: Any = partial(_call_each, function=function)
-            done = dataset.map_batches(calls, batch_size=None, num_cpus=cpus)
+            done = dataset.map_batches(_Calls(**settings), batch_size=None, num_cpus=cpus)
         else:
             done = dataset.map_batches(
-                _Worker,
-                fn_constructor_kwargs={"function": function, "threads": workers.threads},
+                _Calls,
+                fn_constructor_kwargs=settings,
                 batch_size=None,
                 concurrency=slots,
                 num_cpus=cpus,
                 num_gpus=num_gpus,
             )
         for batch in done.iter_batches(batch_size=None, prefetch_batches=0):
-            for pickled in batch["outcome"]:
-                yield pickle.loads(pickled)
+            for item, outcome in itertools.chain.from_iterable(map(pickle.loads, batch["outcomes"])):
+                yield item, outcome
+                hope = hope - 1 if isinstance(outcome, Raised) and outcome.kind == "crashed" else math.inf
+                if hope == 0:
+                    raise EngineError(f"nothing works: {outcome.message} with each of {_HOPELESS} items; try --local")
 
 
 def _items_per_task(num_items: int, slots: int, threads: int) -> int:
@@ -203,21 +226,45 @@ def _cpu_slots(cpus: float) -> int:
     return max(1, int(ray.cluster_resources().get("CPU", 1) / cpus))
 
 
-def _call_each(
-    batch: Mapping[str, Any], function: Callable[[Any], Any], threads: int = 1
-) -> Iterator[dict[str, list[bytes]]]:
-    for done in _outcomes(function, [pickle.loads(pickled) for pickled in batch["item"]], threads):
-        yield {"outcome": [pickle.dumps(done)]}
+@dataclass(kw_only=True)  # Ray derives from it, and sets attributes
+class _Calls(Generic[Item, Result]):
+    """Calls the function for the items of a task.
 
+    When its process dies, Ray starts a task again, for ever if need be. So every item has a file for the time that it
+    is at work, a byte longer with each start: who finds one knows what was at work when a process died.
+    """
 
-class _Worker:
-    """A process of Ray that stays, and with it what the function keeps in its module."""
-
-    def __init__(self, function: Callable[[Any], Any], threads: int) -> None:
-        self._function, self._threads = function, threads
+    function: Callable[[Item], Result]
+    threads: int
+    apart: Callable[[Item], Sequence[Item]]
 
     def __call__(self, batch: Mapping[str, Any]) -> Iterator[dict[str, list[bytes]]]:
-        yield from _call_each(batch, self._function, self._threads)
+        items = [pickle.loads(pickled) for pickled in batch["item"]]
+        alone = self.threads == 1 or any(_starts(name).exists() for name, _ in items)  # else innocents would be blamed
+        with ThreadPoolExecutor(self.threads) as pool:
+            # In the order of the items: of a task that is started again, Ray drops as many rows as it has seen.
+            for outcomes in (map if alone else pool.map)(self._settle, items):
+                yield {"outcomes": [pickle.dumps(outcomes)]}
+
+    def _settle(self, named: tuple[str, Item]) -> list[tuple[Item, Result | Raised]]:
+        name, item = named
+        starts = _starts(name)
+        deaths = starts.stat().st_size if starts.exists() else 0
+        parts = self.apart(item) if deaths else [item]
+        if len(parts) > 1:
+            outcomes = [done for index, part in enumerate(parts) for done in self._settle((f"{name}.{index}", part))]
+        elif deaths < _DEATHS:
+            with starts.open("ab") as file:
+                file.write(b".")
+            outcomes = [(item, _outcome(self.function, item))]
+        else:
+            outcomes = [(item, Raised(f"the process died, {_DEATHS} times", "crashed"))]
+        starts.unlink()
+        return outcomes
+
+
+def _starts(name: str) -> Path:
+    return Path(tempfile.gettempdir(), f"reelwright-{name}")
 
 
 def _outcomes(

@@ -1,9 +1,13 @@
 """Stage functions run in this process or on Ray, with the same outcomes; one bad item is one bad outcome."""
 
+import os
+import signal
+
 import pytest
 
+import pipelines.engine
 from curate.errors import ConfigError, EngineError
-from pipelines.engine import Engine, EngineConfig, Raised, _items_per_task
+from pipelines.engine import Engine, EngineConfig, Raised, Workers, _items_per_task
 
 
 def scaling(factor: int):
@@ -65,6 +69,39 @@ def test_on_ray_every_item_has_its_outcome():
         assert outcomes(engine, 1) == expected(1)
         assert ray.is_initialized()
     assert not ray.is_initialized()
+
+
+def deadly():
+    def shouted(batch: list[str]) -> list[str]:
+        if "poison" in batch:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return [word.upper() for word in batch]
+
+    return shouted
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("workers", [None, Workers(threads=2)])
+def test_of_a_batch_that_takes_its_process_down_the_bad_part_is_given_up_and_nothing_is_lost(monkeypatch, workers):
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # else it is slow wherever something else is at work
+    batches = [["a", "b"], ["c", "poison", "d"], ["e"], ["f"], ["g"]]
+    with Engine(EngineConfig(num_cpus=2, object_store_mib=100)) as engine:
+        run = engine.run(deadly(), batches, workers=workers, apart=lambda batch: [[word] for word in batch])
+        found = {tuple(batch): outcome for batch, outcome in run}
+    assert found.pop(("poison",)) == Raised("the process died, 3 times", "crashed")
+    for whole in (batch for batch in found if len(batch) > 1):
+        assert "poison" not in whole
+    assert sorted(word for outcome in found.values() for word in outcome) == list("ABCDEFG")
+
+
+@pytest.mark.ray
+def test_where_every_item_takes_its_process_down_the_job_stops(monkeypatch):
+    monkeypatch.setattr(pipelines.engine, "_HOPELESS", 1)
+    with (
+        Engine(EngineConfig(num_cpus=2, object_store_mib=100)) as engine,
+        pytest.raises(EngineError, match="nothing works: the process died, 3 times"),
+    ):
+        list(engine.run(deadly(), [["poison"]] * 3))
 
 
 @pytest.mark.ray
