@@ -176,7 +176,9 @@ def learn(recipe: Recipe) -> None:
     For drawn footage the descriptions that it learns from are those of other drawn footage, made on the fly. Footage of
     your own has none, unless `--captioner` names somebody who writes them: then ours learns to say what was measured.
     """
-    if recipe.captioner is not None:
+    folder = recipe.out / "captioner"
+    trained = (folder / "model.safetensors").exists()
+    if recipe.captioner is not None or (recipe.source is not None and trained):  # by now there are other captions, too
         return
     from captioner.training import train_captioner
     from captioner.training_clips import DatasetSource
@@ -195,8 +197,8 @@ def learn(recipe: Recipe) -> None:
         stages = {name: stage for name, stage in config.stages.items() if name != "base"}  # for it there are no texts
         stages = {name: replace(stage, mix={name: 1.0}) for name, stage in stages.items()}
         config = replace(config, stages=stages)
-        source = DatasetSource(recipe.dataset, frames, prefer=("measured",), folder=recipe.out / "captioner", seed=seed)
-    train_captioner(config, source, recipe.out / "captioner", workers=1, say=_say)
+        source = DatasetSource(recipe.dataset, frames, prefer=("measured",), folder=folder, seed=seed)
+    train_captioner(config, source, folder, workers=1, say=_say)
 
 
 def caption(recipe: Recipe) -> None:

@@ -330,6 +330,22 @@ def test_batches_that_break_off_are_named_and_done_by_the_next_run(tmp_path):
     assert states(dataset) == {"ok": 64}
 
 
+def test_a_clip_that_takes_its_process_down_fails_alone(tmp_path):
+    dataset = make_dataset(tmp_path, 32)
+
+    class Deadly(Engine):
+        def run(self, function, batches, *, apart, **_):
+            first, *others = (part for batch in batches for part in apart(batch))
+            yield first, Raised("the process died, 3 times", "crashed")
+            yield from ((part, function(part)) for part in others)
+
+    with loopback() as server:
+        run_job(dataset, job_for(server), engine=Deadly(EngineConfig()))
+    assert states(dataset) == {"ok": 31, "failed": 1}
+    (failed,) = (row for row in dataset.read("captions").to_pylist() if row["status"] == "failed")
+    assert (failed["error_kind"], failed["error"]) == ("crashed", "the process died, 3 times")
+
+
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [

@@ -18,7 +18,7 @@ from model.latents import EncodeConfig
 from model.training_files import write_training_files
 from model.windows import WindowConfig
 from pipelines.encode import encode_latents
-from pipelines.engine import Engine, EngineConfig
+from pipelines.engine import Engine, EngineConfig, Raised
 from pipelines.run import recorded_run
 
 STRIDE = (4, 8, 8)
@@ -26,9 +26,9 @@ SELECT = SelectionConfig()
 CACHED = SelectionConfig(cache="only")
 
 
-def encode(dataset, codec_path, config=None, **kwargs) -> dict:
+def encode(dataset, codec_path, config=None, engine_type=Engine, **kwargs) -> dict:
     """Encode what is due and return the counts."""
-    with recorded_run(dataset, "encode", "") as run, Engine(EngineConfig(local=True)) as engine:
+    with recorded_run(dataset, "encode", "") as run, engine_type(EngineConfig(local=True)) as engine:
         report = encode_latents(dataset, codec_path, config or EncodeConfig(), run, engine, quiet=True, **kwargs)
     return {"done": report.done, "unchanged": report.unchanged, "failed": dict(report.failed)}
 
@@ -152,6 +152,17 @@ def test_long_clips_are_several_samples(copy, codec, codec_path):
         open_training_set(copy, SELECT, codec=codec)
     data = open_training_set(copy, CACHED, codec=codec, windows=config.windows)
     assert len(data) == 5
+
+
+def test_a_clip_that_takes_its_process_down_fails_alone(tmp_path, codec_path):
+    class Deadly(Engine):
+        def run(self, function, tasks, *, apart, **_):
+            first, *others = (part for task in tasks for part in apart(task))
+            yield first, Raised("the process died, 3 times", "crashed")
+            yield from ((part, function(part)) for part in others)
+
+    counts = encode(make_dataset(tmp_path), codec_path, engine_type=Deadly)
+    assert counts == {"done": 6, "unchanged": 0, "failed": {"crashed": 1}}
 
 
 def test_broken_footage_is_a_row_and_the_rest_is_encoded(tmp_path, codec, codec_path):

@@ -48,6 +48,10 @@ def test_it_runs_on_footage_of_the_user(tmp_path, capsys, drawn_footage):
     sample = json.loads((tmp_path / "model/samples/text-1.json").read_text())
     assert re.match("A .* clip of", sample["request"]["prompt"])
 
+    status, _, err = run(capsys, "--out", tmp_path, "--source", drawn_footage / "phone", *few)
+    assert status == 0, err
+    assert "reelwright sample" not in err
+
 
 def test_a_wrong_setting_is_refused_before_anything_is_made(tmp_path, capsys):
     status, _, err = run(capsys, "--out", tmp_path / "out", "--set", "model_stepz=3")
