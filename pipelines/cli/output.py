@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import sys
 from enum import Enum
 from typing import Any
@@ -62,16 +63,16 @@ def _print_table(table: pa.Table, title: str | None) -> None:
     for name, type in zip(table.column_names, table.schema.types, strict=True):
         number = pa.types.is_integer(type) or pa.types.is_floating(type)
         shown.add_column(name, justify="right" if number else "left", overflow="fold")
-    for row in table.to_pylist():
-        shown.add_row(*(_cell(value) for value in row.values()))
+    for row in zip(*(_cells(column.to_pylist()) for column in table.columns), strict=True):
+        shown.add_row(*row)
     console.print(shown)
 
 
-def _cell(value: Any) -> str:
+def _cells(values: list[Any]) -> list[str]:
+    """A column as text; its numbers have as many decimals as the smallest needs for two digits, 2 to 6."""
     from rich.markup import escape
 
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return f"{value:.4g}" if value and abs(value) < 0.1 else f"{value:.2f}"
-    return escape(str(value))
+    sizes = [abs(value) for value in values if isinstance(value, float) and value and math.isfinite(value)]
+    decimals = min(max(2, 1 - math.floor(math.log10(min(sizes)))), 6) if sizes else 2
+    shown = (f"{value:.{decimals}f}" if isinstance(value, float) else escape(str(value)) for value in values)
+    return ["" if value is None else text for value, text in zip(values, shown, strict=True)]
