@@ -57,6 +57,23 @@ STRUCTURED = Prompt(
     "which say what is shown. No other words.",
 )
 
+JUDGE_EVENTS = Prompt(
+    "judge-events-1",
+    "Below is a description of a short video. List the events that it tells, at most ten, in order: each a sentence of "
+    "at most ten words with one subject and what it does or what happens to it. Leave out looks, surroundings, camera "
+    "movements and whatever stays as it is. Answer with one JSON object, whose list is empty where nothing happens:\n"
+    '{{"events": ["...", "..."]}}\n\nDescription:\n{text}',
+)
+"""With `{text}`: what a judge is asked first."""
+JUDGE_RELATIONS = Prompt(
+    "judge-relations-1",
+    "Below are a description of a short video and a numbered list of events. Of each event say how it follows from the "
+    'description alone: "entailment" if the description tells it, in whatever words, "contradiction" if it tells '
+    'otherwise, "neutral" if it does not say. Answer with one JSON object that has the number of each event, for '
+    'example\n{{"1": "entailment", "2": "neutral"}}\n\nDescription:\n{text}\n\nEvents:\n{events}',
+)
+"""With `{text}` and `{events}`: what a judge is asked next."""
+
 PROMPTS = {"short": SHORT, "medium": MEDIUM, "descriptive": DESCRIPTIVE, "structured": STRUCTURED}
 """The prompt of each kind that captioners write."""
 NO_PROMPT = Prompt("none", "")

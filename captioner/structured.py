@@ -87,7 +87,7 @@ def parse_facts(answer: str) -> Facts | None:
     Fences, reasoning, chatter around the object, trailing commas, comments and Python's quotes are tolerated; so are
     single phrases for lists, lists for phrases, objects for phrases, and usual other names of fields.
     """
-    tree = next(filter(None, map(_load, _objects(answer))), None)
+    tree = read_object(answer)
     if tree is None:
         return None
     if len(tree) == 1 and isinstance(inner := next(iter(tree.values())), dict):
@@ -101,6 +101,11 @@ def parse_facts(answer: str) -> Facts | None:
             values[name] = tuple(phrases) if name in _LISTS else ", ".join(phrases) or None
     facts = Facts(**values)
     return facts if facts.subjects or facts.actions or facts.background else None
+
+
+def read_object(answer: str) -> dict[str, Any] | None:
+    """The last JSON object in an answer, read as tolerantly; None when there is none, or an empty one."""
+    return next(filter(None, map(_load, _objects(answer))), None)
 
 
 def with_measured_camera(facts: Facts, camera_motion: str | None) -> Facts:

@@ -23,7 +23,7 @@ _FRAMES = 6
 def summary(evaluation: Evaluation) -> dict[str, Any]:
     """The figures that one looks at first, by name."""
     facts, controls, found = evaluation.facts, evaluation.controls, evaluation.retrieval
-    score, overlap = evaluation.clip_score, evaluation.overlap
+    score, overlap, judged = evaluation.clip_score, evaluation.overlap, evaluation.judged
     per_s = (evaluation.clips - evaluation.failed) / evaluation.seconds if evaluation.seconds else None
     return {
         "captioner": f"{evaluation.captioner}@{evaluation.revision}",
@@ -48,6 +48,11 @@ def summary(evaluation: Evaluation) -> dict[str, Any]:
         "CIDEr-D": overlap and overlap.cider_d,
         "BLEU-4": overlap and overlap.bleu_4,
         "ROUGE-L": overlap and overlap.rouge_l,
+        "events F1 by the judge": judged and judged.f1,
+        "events precision by the judge": judged and judged.precision,
+        "events recall by the judge": judged and judged.recall,
+        "clips judged": judged and judged.clips,
+        "answers of the judge lost": judged and judged.malformed + judged.unanswered,
         "different captions": evaluation.diversity.unique_share,
         "words": evaluation.diversity.words_mean,
         "confidence follows truth": evaluation.calibration and evaluation.calibration.rank_correlation,

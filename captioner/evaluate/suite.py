@@ -18,6 +18,7 @@ from captioner.evaluate.clip_score import ClipScore, clip_score
 from captioner.evaluate.controls import Controls, blank_clips, compare_controls, reversed_clips, shuffled_clips
 from captioner.evaluate.diversity import Diversity, diversity
 from captioner.evaluate.facts import Facts, FactScore, score_facts
+from captioner.evaluate.judge import Judge, Judged
 from captioner.evaluate.ngram import bleu_4, cider_d, rouge_l
 from captioner.evaluate.retrieval import Retrieval, retrieval
 from captioner.fact_parser import parse_facts
@@ -59,6 +60,7 @@ class Evaluation:
     facts: FactScore | None
     controls: Controls | None
     overlap: Overlap | None
+    judged: Judged | None
     retrieval: Retrieval | None
     clip_score: ClipScore | None
     diversity: Diversity
@@ -74,12 +76,13 @@ def evaluate(
     truth: Sequence[Facts] | None = None,
     references: Sequence[str] | None = None,
     scorer: Scorer | None = None,
+    judge: Judge | None = None,
     with_controls: bool = True,
 ) -> Evaluation:
     """Caption the clips and measure the captions.
 
-    `scorer` compares clips with texts, by default the captioner itself where it can. Raises CaptionerError when not one
-    clip was captioned.
+    `scorer` compares clips with texts, by default the captioner itself where it can; `judge` compares captions with
+    references. Raises CaptionerError when not one clip was captioned.
     """
     started = time.perf_counter()
     answers = by_clip(clips, captioner.caption(clips, request))
@@ -91,6 +94,7 @@ def evaluate(
         raise CaptionerError(f"{captioner.identity.id} captioned none of {len(clips)} clips: {error}")
     texts = [str(results[index].text) for index in done]
     seen = [clips[index] for index in done]
+    wanted = [references[index] for index in done] if references is not None else None
     fact_score = score_facts(truth, _claims(results)) if truth is not None else None
     scorer = scorer or captioner
     return Evaluation(
@@ -104,7 +108,8 @@ def evaluate(
         output_tokens=_total([result.output_tokens for result in results]),
         facts=fact_score,
         controls=_controls(captioner, clips, request, truth, results) if truth is not None and with_controls else None,
-        overlap=_overlap(texts, [references[index] for index in done]) if references is not None else None,
+        overlap=_overlap(texts, wanted) if wanted is not None else None,
+        judged=judge.judge(texts, wanted) if judge is not None and wanted is not None else None,
         retrieval=_retrieval(scorer, seen[:_MOST_COMPARED], texts[:_MOST_COMPARED]),
         clip_score=clip_score(scorer, seen, texts),
         diversity=diversity(texts),

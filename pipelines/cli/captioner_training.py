@@ -89,6 +89,10 @@ def evaluate(
     scorer: Annotated[
         str | None, typer.Option(help="Captioner that compares clips with texts, if not each its own.")
     ] = None,
+    judge: Annotated[
+        str | None,
+        typer.Option(help="Chat server that compares captions of drawn clips with the truth: openai:URL#MODEL."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder for evaluation.json and evaluation.html.")
     ] = None,
@@ -100,7 +104,7 @@ def evaluate(
     """
     from captioner.evaluate.report import slot_rows, summary, write_report
 
-    results, shown = _evaluate(captioners, dataset, kind, clips, seed, seen, scorer)
+    results, shown = _evaluate(captioners, dataset, kind, clips, seed, seen, scorer, judge)
     page = write_report(results, shown, out) if out else None
     if json:
         write_json([{**summary(each), "slots": slot_rows(each.facts) if each.facts else []} for each in results])
@@ -184,15 +188,26 @@ def _dataset_source(dataset: str, frames: FrameConfig, prefer: list[str], folder
 
 
 def _evaluate(
-    names: list[str], dataset: str | None, kind: str, count: int, seed: int, seen: bool, scorer: str | None
+    names: list[str],
+    dataset: str | None,
+    kind: str,
+    count: int,
+    seed: int,
+    seen: bool,
+    scorer: str | None,
+    judge: str | None,
 ) -> tuple[list[Evaluation], list[Clip]]:
     from captioner.base import CaptionRequest
     from captioner.evaluate.drawn_clips import drawn_clips
+    from captioner.evaluate.judge import Judge
     from captioner.evaluate.suite import evaluate
     from captioner.makers.by_name import open_captioner
     from captioner.prompts import NO_PROMPT, PROMPTS
 
     truth = references = None
+    if judge and dataset is not None:
+        raise UsageError("--judge compares with references, which a dataset lacks; leave out --dataset")
+    judging = Judge(judge) if judge else None  # before any work: it may be down
     if dataset is None:
         known = drawn_clips(count, kind=kind, held_out=not seen, seed=seed)
         clips, truth, references = [k.clip for k in known], [k.truth for k in known], [k.reference for k in known]
@@ -201,15 +216,19 @@ def _evaluate(
         from curate.tables import Dataset
 
         clips = load_clips(Dataset(dataset), count)
-    judge = open_captioner(scorer) if scorer else None
+    comparing = open_captioner(scorer) if scorer else None
     results = []
     for name in names:
         captioner = open_captioner(name)
         request = CaptionRequest(kind=kind, prompt=PROMPTS.get(kind, NO_PROMPT), decode=captioner.identity.decode)
-        results.append(evaluate(captioner, clips, request, truth=truth, references=references, scorer=judge))
+        result = evaluate(
+            captioner, clips, request, truth=truth, references=references, scorer=comparing, judge=judging
+        )
+        results.append(result)
         captioner.close()
-    if judge:
-        judge.close()
+    for opened in (comparing, judging):
+        if opened:
+            opened.close()
     return results, clips
 
 

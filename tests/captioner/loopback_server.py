@@ -43,11 +43,13 @@ class Loopback:
     """Answers true captions, unless told otherwise.
 
     `behave(number, attempt)` may return a status, (text, finish_reason), a whole response, "cut connection", or None
-    for a good answer. The answers to the two numbers in `swap` change places. With `echo`, answers repeat ids.
+    for a good answer; so may `talk(text)`, for messages without pictures. The answers to the two numbers in `swap`
+    change places. With `echo`, answers repeat ids.
     """
 
-    def __init__(self, *, latency_s=0.0, behave=None, models=("tiny-vlm",), echo=False, swap=()):
+    def __init__(self, *, latency_s=0.0, behave=None, models=("tiny-vlm",), echo=False, swap=(), talk=None):
         self.latency_s, self.behave, self.models, self.echo, self.swap = latency_s, behave, models, echo, swap
+        self.talk = talk
         self.requests = []  # (number, body without pictures, headers)
         self.attempts = {}
         self.in_flight = self.most_in_flight = 0
@@ -72,6 +74,7 @@ class Loopback:
         started = time.perf_counter()
         try:
             content = body["messages"][0]["content"]
+            content = [{"type": "text", "text": content}] if isinstance(content, str) else content
             pictures = [part for part in content if part["type"] != "text"]
             number = read_number(_decode(pictures[0])) if pictures else None
             attempt = self.attempts[number] = self.attempts.get(number, 0) + 1
@@ -79,6 +82,8 @@ class Loopback:
             latency = self.latency_s(number) if callable(self.latency_s) else self.latency_s
             await asyncio.sleep(latency)
             told = self.behave(number, attempt) if self.behave else None
+            if self.talk and not pictures:
+                told = self.talk("\n".join(part["text"] for part in content))
             self._ids[number] = request.headers["X-Request-Id"]
             if number in self.swap:
                 while not set(self.swap) <= self._ids.keys():
