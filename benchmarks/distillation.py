@@ -1,6 +1,6 @@
 """The distillation recipe on drawn clips: what agreement a small captioner reaches with its teacher, and how fast.
 
-    python benchmarks/distillation.py --clips 4000 --share 0.5 --preset minutes --out runs/distillation
+    python -m benchmarks.distillation --clips 4000 --share 0.5 --preset minutes --out runs/distillation
 
 The teacher is the template captioner, which tells the truth in many words. So agreement in facts is also truth.
 """
