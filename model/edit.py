@@ -146,19 +146,22 @@ def _between(
 ) -> np.ndarray:  # fmt: skip
     """`frames` new frames that go on from `before` and lead to `after`.
 
-    The first frame of `after` is the last of a slot, so that its other frames fill slots of their own:
+    The first frame of `after` is the last of a slot, so that its other frames fill slots of their own; a single frame
+    is held for a slot of its own:
 
         before b b b b b n | n n n a | a a a a after        n new; slots of 4 after the one picture at the start
+        before b b b b b n | n n n n | a                    a slot with new frames is never held
 
     Frames of `before` that fill no slot, like that of `after`, are made again and thrown away.
     """
     stride = studio.codec.stride[0]
+    begins = 1 if after is not None and len(after) == 1 else 0
     picture = (before if before is not None else after)[0]  # type: ignore[index]
     start = 0 if before is None else len(before)
     if after is not None:
-        over = (start + frames) % stride
+        over = (start + frames - begins) % stride
         if before is None:
-            start = -frames % stride  # make a few more at the start, and cut them off
+            start = (begins - frames) % stride  # make a few more at the start, and cut them off
         elif over < len(before):
             before = before[over:]
             start -= over
