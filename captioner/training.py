@@ -69,6 +69,28 @@ def train_captioner(
     return Path(out)
 
 
+def check_training(config: TrainingConfig, source: CaptionSource, out: str | Path, *, ranks: int = 1) -> None:
+    """Raise UsageError if data lacks a kind, ranks cannot share a batch, or the folder holds another training."""
+    for name, stage in config.stages.items():
+        missing = [kind for kind in stage.mix if kind not in source.kinds]
+        if missing:
+            raise UsageError(
+                f"stage {name} learns from {missing[0]} captions, but the data has only "
+                f"{', '.join(sorted(source.kinds)) or 'none'}; change stages.{name}.mix"
+            )
+        if stage.batch_size % ranks:
+            raise UsageError(
+                f"stage {name} has batches of {stage.batch_size}, which {ranks} processes cannot share evenly; "
+                f"change stages.{name}.batch_size or --workers"
+            )
+    path = Path(out) / "training" / "config.toml"
+    if path.is_file():
+        tree = load_toml(path)
+        data = tree.pop("data", None)
+        if build(TrainingConfig, tree) != config or data != source.fingerprint:
+            raise UsageError(f"{path.parent} holds a training with other settings or data; choose another folder")
+
+
 def stage_folder(run: str | Path, name: str) -> Path:
     """Where the captioner lies as it was after a stage."""
     return Path(run) / "training" / "stages" / name
@@ -166,7 +188,7 @@ class _Run:
         self.samples_every, self.save_every_s = samples_every, save_every_s
         self.device = torch.device(device)
         self.say = say if _rank() == 0 else lambda _: None
-        self._check_data()
+        check_training(config, source, out, ranks=_world_size())
         self._open_folder()
 
     def is_finished(self, name: str) -> bool:
@@ -231,24 +253,10 @@ class _Run:
 
     # Beginning and going on
 
-    def _check_data(self) -> None:
-        for name, stage in self.config.stages.items():
-            missing = [kind for kind in stage.mix if kind not in self.source.kinds]
-            if missing:
-                raise UsageError(
-                    f"stage {name} learns from {missing[0]} captions, but the data has only "
-                    f"{', '.join(sorted(self.source.kinds)) or 'none'}; change stages.{name}.mix"
-                )
-
     def _open_folder(self) -> None:
-        """Write down what is trained here, or make sure that it is what was trained here before."""
+        """Write down what is trained here."""
         path = self.out / "config.toml"
-        if path.is_file():
-            tree = load_toml(path)
-            data = tree.pop("data", None)
-            if build(TrainingConfig, tree) != self.config or data != self.source.fingerprint:
-                raise UsageError(f"{self.out} holds a training with other settings or data; choose another folder")
-        elif _rank() == 0:
+        if _rank() == 0 and not path.is_file():
             self.out.mkdir(parents=True, exist_ok=True)
             text = f"data = {json.dumps(self.source.fingerprint)}\n{to_toml(self.config)}"
             _replace(path, lambda partial: partial.write_text(text, encoding="utf-8"))

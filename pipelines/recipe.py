@@ -266,7 +266,8 @@ def train(recipe: Recipe) -> None:
     The small recipe goes on with the model that is included: in minutes alone it would draw blots.
     """
     from model.train_config import PRESETS
-    from pipelines.ray_train import LaunchConfig, launch
+    from pipelines.ray_launch import LaunchConfig
+    from pipelines.ray_train import launch
     from pipelines.train import show_training
 
     preset, steps = PRESETS[recipe.config.model](), recipe.config.model_steps

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from curate.errors import UsageError
-from pipelines.cli.options import ConfigOpt, JsonOpt, SetOpt
+from pipelines.cli.options import AddressOpt, ConfigOpt, JsonOpt, SetOpt
 from pipelines.cli.output import write_json
 
 if TYPE_CHECKING:
     from captioner.base import Clip
     from captioner.evaluate.suite import Evaluation
-    from captioner.frames import FrameConfig
     from captioner.training_config import TrainingConfig
 
 verbs = typer.Typer(help="Train a captioner, examine captioners, expand prompts.", no_args_is_help=True)
@@ -43,12 +42,16 @@ def train(
     device: Annotated[
         str | None, typer.Option(help="For example cuda or cpu. Default: a GPU when there is one.")
     ] = None,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that prepare batches ahead.")] = 0,
+    workers: Annotated[int, typer.Option(min=1, help="Processes, by Ray Train; 1 trains in this one.")] = 1,
+    loaders: Annotated[int, typer.Option(min=0, help="Processes that prepare batches ahead, beside each.")] = 0,
+    address: AddressOpt = None,
     config: ConfigOpt = None,
     set_: SetOpt = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the settings and stop.")] = False,
 ) -> None:
     """Train a captioner in stages: original text, short captions, descriptive ones. Run again, it goes on.
+
+    With --workers, each batch is shared between so many processes, which take a GPU each where there are any.
 
     Example: reelwright captioner train --preset minutes --out runs/captioner
     """
@@ -62,14 +65,11 @@ def train(
         print(to_toml(settings))
         return
     folder = _needs(out, "captioner train", "runs/captioner")
-    from captioner.training import train_captioner
-    from captioner.training_config import frames_of
-    from captioner.training_data import drawn_source
+    from pipelines.ray_launch import LaunchConfig
+    from pipelines.train_captioner import launch_captioner
 
-    source: Any = drawn_source(settings)
-    if dataset is not None:
-        source = _dataset_source(dataset, frames_of(settings), captioner or [], folder, settings.seed)
-    train_captioner(settings, source, folder, device=_device(device), workers=workers)
+    where = LaunchConfig(workers=workers, address=address, gpu=None if device is None else device.startswith("cuda"))
+    launch_captioner(dataset, captioner or [], folder, settings, where, device=_device(device), loaders=loaders)
     print(f"done: caption with --captioner coca:{folder}")
 
 
@@ -172,19 +172,11 @@ def _train_expander(
     folder = _needs(out, "captioner train --expander", "runs/expander")
     source: Any = DrawnSource(FrameConfig(), seed=settings.seed)
     if dataset is not None:
-        source = _dataset_source(dataset, FrameConfig(), prefer, None, settings.seed)
+        from pipelines.train_captioner import dataset_source
+
+        source = dataset_source(dataset, FrameConfig(), prefer, None, settings.seed, print)
     train_expander(settings, source, folder)
     print(f"done: expand prompts with --by lm:{folder}")
-
-
-def _dataset_source(dataset: str, frames: FrameConfig, prefer: list[str], folder: Path | None, seed: int) -> Any:
-    from captioner.training_clips import DatasetSource
-    from curate.tables import Dataset
-
-    source = DatasetSource(Dataset(dataset), frames, prefer=prefer, folder=folder, seed=seed)
-    if source.unreadable:
-        print(f"{source.unreadable} clips cannot be read and are left out")
-    return source
 
 
 def _evaluate(

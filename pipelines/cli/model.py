@@ -143,7 +143,8 @@ def train(
     Example: reelwright train dataset --preset tiny --out runs/first --set optim.lr=0.002
     """
     from curate.config import to_toml
-    from pipelines.ray_train import LaunchConfig, launch
+    from pipelines.ray_launch import LaunchConfig
+    from pipelines.ray_train import launch
     from pipelines.train import plan_training, show_training
 
     begins = [f'start_from="{start_from}"'] if start_from else []

@@ -16,7 +16,8 @@ from model.pack import PackConfig
 from model.text.tiny import TinyTextConfig
 from model.train_config import DataConfig, TrainConfig
 from model.train_log import read_log
-from pipelines.ray_train import LaunchConfig, launch
+from pipelines.ray_launch import LaunchConfig
+from pipelines.ray_train import launch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "model"))
 from small_dataset import make_dataset
@@ -52,7 +53,7 @@ def test_two_processes_train_what_one_trains(dataset, tmp_path):
 def test_nothing_to_train_on_is_found_before_a_process_is_started(dataset, tmp_path, monkeypatch):
     import pipelines.ray_train
 
-    monkeypatch.setattr(pipelines.ray_train, "_train_on_ray", lambda *_: pytest.fail("processes were started"))
+    monkeypatch.setattr(pipelines.ray_train, "train_on_ray", lambda *_: pytest.fail("processes were started"))
     tree = to_tree(CONFIG)
     tree["data"]["selection"]["captions"] = ["human"]
     with pytest.raises(NothingToTrainOnError, match="no caption"):
