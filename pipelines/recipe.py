@@ -370,7 +370,7 @@ def run_recipe(out: Path, config: RecipeConfig, *, source: str | None = None, ca
             _say(f"\n{number}/{len(STAGES)} {stage.__name__}: {(stage.__doc__ or '').splitlines()[0]}")
             began = time.monotonic()
             stage(recipe)
-            seconds.append(time.monotonic() - began)
+            seconds.append(round(time.monotonic() - began, 1))
     import pyarrow as pa
 
     table = pa.table({"stage": [stage.__name__ for stage in STAGES] + ["all"], "seconds": [*seconds, sum(seconds)]})

@@ -69,10 +69,10 @@ def _print_table(table: pa.Table, title: str | None) -> None:
 
 
 def _cells(values: list[Any]) -> list[str]:
-    """A column as text; its numbers have as many decimals as the smallest needs for two digits, 2 to 6."""
+    """A column as text; its numbers have as many decimals as the smallest needs for two digits, 2 to 4."""
     from rich.markup import escape
 
     sizes = [abs(value) for value in values if isinstance(value, float) and value and math.isfinite(value)]
-    decimals = min(max(2, 1 - math.floor(math.log10(min(sizes)))), 6) if sizes else 2
+    decimals = min(max(2, 1 - math.floor(math.log10(min(sizes)))), 4) if sizes else 2
     shown = (f"{value:.{decimals}f}" if isinstance(value, float) else escape(str(value)) for value in values)
     return ["" if value is None else text for value, text in zip(values, shown, strict=True)]

@@ -11,7 +11,7 @@ from pipelines.cli.output import write_table
     [
         ([0.19, 12.0, None], ["0.19", "12.00", "None"]),
         ([0.19, 0.0014, 0.0], ["0.1900", "0.0014", "0.0000"]),  # all of a column alike, so that they can be compared
-        ([120.0, 1e-9], ["120.000000", "0.000000"]),
+        ([120.0, 1e-9], ["120.0000", "0.0000"]),
         ([float("nan"), 0.5], ["nan", "0.50"]),
     ],
 )

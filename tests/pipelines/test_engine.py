@@ -96,6 +96,7 @@ def test_of_a_batch_that_takes_its_process_down_the_bad_part_is_given_up_and_not
 
 @pytest.mark.ray
 def test_where_every_item_takes_its_process_down_the_job_stops(monkeypatch):
+    monkeypatch.setenv("RAY_worker_niceness", "0")
     monkeypatch.setattr(pipelines.engine, "_HOPELESS", 1)
     with (
         Engine(EngineConfig(num_cpus=2, object_store_mib=100)) as engine,
