@@ -19,6 +19,7 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -200,8 +201,12 @@ def _run_on_ray(
                 num_cpus=cpus,
                 num_gpus=num_gpus,
             )
-        for batch in done.iter_batches(batch_size=None, prefetch_batches=0):
-            for item, outcome in itertools.chain.from_iterable(map(pickle.loads, batch["outcomes"])):
+        # Closed for sure: tasks that run on when nobody listens would start another cluster after the end of this one.
+        rows_done: Any = iter(done.iter_batches(batch_size=None, prefetch_batches=0))
+        with closing(rows_done) as batches:
+            for item, outcome in itertools.chain.from_iterable(
+                pickle.loads(outcomes) for batch in batches for outcomes in batch["outcomes"]
+            ):
                 yield item, outcome
                 hope = hope - 1 if isinstance(outcome, Raised) and outcome.kind == "crashed" else math.inf
                 if hope == 0:

@@ -2,7 +2,7 @@
 
 `train.jsonl` is the video model's, `training/log.jsonl` the captioner's. Records belong to a part: the captioner's
 stage, or the model's event (step, validation). A run that was stopped and went on from a checkpoint wrote some steps
-twice: the later record counts.
+twice: the later record counts, and what was logged beyond it before the stop is forgotten.
 """
 
 from __future__ import annotations
@@ -28,11 +28,13 @@ def log_path(run: Path) -> Path | None:
 
 def read_parts(path: Path) -> dict[str, list[Record]]:
     """Records by part, each in the order of steps."""
-    parts: dict[str, dict[int, Record]] = {}
+    parts: dict[str, list[Record]] = {}
     for record in _records(path):
-        part = str(record.get("stage") or record.get("event") or "training")
-        parts.setdefault(part, {})[int(record["step"])] = record
-    return {part: [by_step[step] for step in sorted(by_step)] for part, by_step in parts.items()}
+        part = parts.setdefault(str(record.get("stage") or record.get("event") or "training"), [])
+        while part and part[-1]["step"] >= record["step"]:
+            part.pop()
+        part.append(record)
+    return parts
 
 
 def points(records: list[Record], *names: str) -> list[Point]:

@@ -23,6 +23,12 @@ def test_steps_that_were_trained_again_count_once_and_a_cut_line_does_no_harm(tm
     assert points(parts["skipped"], "loss") == []  # not a number
 
 
+def test_what_a_killed_run_logged_beyond_where_it_went_on_is_forgotten(tmp_path):
+    lines = [{"event": "step", "step": step, "loss": float(step)} for step in (10, 20, 30, 40, 10, 20)]
+    (tmp_path / "train.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    assert points(read_parts(tmp_path / "train.jsonl")["step"], "loss") == [(10.0, 10.0), (20.0, 20.0)]
+
+
 def test_throughput_is_what_was_done_between_two_records(tmp_path):
     parts = read_parts(write_model_run(tmp_path / "run") / "train.jsonl")
     assert {round(rate) for _, rate in rates(parts["step"], "tokens")} == {4096}
