@@ -31,7 +31,7 @@ from model.codec.files import FILE_NAME, load_codec, save_codec
 from model.codec.pca import PCACodec, fit_pca
 from model.codec.units import UnitCodec
 from model.codec.vae import CausalVAE, VAEConfig
-from model.device import pick_device
+from model.device import autocast, pick_device
 from model.frame_bank import BatchConfig, Footage, FrameBank, whole_video
 from model.windows import WindowConfig
 
@@ -194,7 +194,7 @@ def _train(
             for group in optimizer.param_groups:
                 group["lr"] = rate * _schedule(step, config)
         video = bank.batch(step).to(device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+        with autocast(config.precision, device):
             mean, logvar, _ = codec.latent(video)
             noise = generator(config.seed, "codec noise", step).standard_normal(tuple(mean.shape), np.float32)
             found, _ = codec.reconstruct(mean + (0.5 * logvar).exp() * torch.from_numpy(noise).to(device))

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -104,13 +104,6 @@ def settle(module: nn.Module) -> None:
     for part in module.modules():
         if hasattr(part, "reshard"):
             part.reshard()  # type: ignore[operator]
-
-
-def autocast(config: ParallelConfig, device: torch.device) -> AbstractContextManager[Any]:
-    """Half precision where it is asked for and safe; `DiT` keeps its own islands of full precision."""
-    if config.precision == "fp32":
-        return nullcontext()
-    return torch.autocast(device.type, torch.bfloat16)
 
 
 @contextmanager

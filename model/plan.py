@@ -16,12 +16,13 @@ import numpy as np
 import torch
 
 from model.batches import Batches
+from model.device import autocast
 from model.dit import DiT, DiTConfig
 from model.examples import Examples, TrainingData
 from model.flops import batch_flops
 from model.flow import squared_errors, weighted_loss
 from model.pack import Item, PackStream
-from model.parallel import World, autocast
+from model.parallel import World
 from model.text.base import TextEncoder
 from model.train_config import TrainConfig
 from model.video_model import VideoModel
@@ -84,7 +85,7 @@ def time_step(data: TrainingData, text: TextEncoder, config: TrainConfig, *, str
         began = time.perf_counter()
         for batch in step.batches:
             moved = batch.to(world.device)
-            with autocast(config.parallel, world.device):
+            with autocast(config.parallel.precision, world.device):
                 predicted = model(moved)
             weighted_loss(squared_errors(predicted, moved.target), moved.weight).backward()
         _finish(world.device)

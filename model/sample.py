@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from curate.counter_random import generator
+from model.device import autocast
 from model.flow import shifted
 from model.packed import PackedBatch, Segment, pack_segments
 from model.solvers import SolverName, solve
@@ -158,8 +159,7 @@ class _Sampler:
         xs, ts = x.cpu().split(self.sizes), times.cpu().split(self.sizes)
         segments = [self._segment(branch, xs[branch.job], ts[branch.job], step) for branch in branches]
         batch = pack_segments(segments, condition_names=self.model.dit.config.conditions)
-        half = self.config.precision == "bf16" or (self.config.precision == "auto" and self.device.type == "cuda")
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+        with autocast(self.config.precision, self.device):
             predicted = self.model(batch.to(self.device), self._context(tuple(branches), batch)).float()
         velocities = batch.split(predicted)
         by_branch = dict(zip(branches, velocities, strict=True))

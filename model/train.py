@@ -25,6 +25,7 @@ from curate.config import fingerprint, to_toml, to_tree
 from curate.errors import TrainingError, WeightsError
 from model import checkpoint
 from model.batches import Batches, StepBatches
+from model.device import autocast
 from model.dit import DiT
 from model.ema import PowerEma
 from model.examples import Examples, TrainingData, condition_scales, value_deviations
@@ -39,7 +40,7 @@ from model.optim import (
     set_learning_rate,
 )
 from model.packed import PackedBatch
-from model.parallel import World, autocast, distribute, gradients_stay_here, settle
+from model.parallel import World, distribute, gradients_stay_here, settle
 from model.text.base import TextEncoder
 from model.train_config import TrainConfig
 from model.train_log import TrainLog
@@ -86,10 +87,11 @@ class Trainer:
         )  # fmt: skip
         torch.manual_seed(config.seed)  # for the initial weights; everything else is drawn by counter
         self.model = VideoModel(DiT(config.model), text, config.flow)
-        some = list(self.batches.some_samples(_MEASURED_SAMPLES))
-        if self.model.dit.condition_in is not None:
-            self.model.dit.condition_in.measure(*condition_scales(some, config.model.conditions))
-        if config.flow.prediction == "residual":
+        conditions, is_residual = self.model.dit.condition_in, config.flow.prediction == "residual"
+        some = list(self.batches.some_samples(_MEASURED_SAMPLES)) if conditions is not None or is_residual else []
+        if conditions is not None:
+            conditions.measure(*condition_scales(some, config.model.conditions))
+        if is_residual:
             self.model.deviation.copy_(value_deviations(some, examples))
         self.module = distribute(self.model, config.parallel, self.world)
         self.names = {parameter: name for name, parameter in self.model.named_parameters()}
@@ -215,7 +217,7 @@ class Trainer:
         for index, host_batch in enumerate(batches):
             batch = host_batch.to(self.world.device)
             with gradients_stay_here(self.module, index < len(batches) - 1):
-                with autocast(self.config.parallel, self.world.device):
+                with autocast(self.config.parallel.precision, self.world.device):
                     predicted = self.module(batch)
                 errors = squared_errors(predicted, batch.target)
                 loss = weighted_loss(errors, batch.weight)
@@ -225,14 +227,14 @@ class Trainer:
             lengths = batch.useful_lengths
             flops += 3 * batch_flops(self.config.model, lengths, self.model.text_lengths[: len(lengths)])
         # Only now is anything read back: a device is never kept waiting between two batches.
-        suspects = []
-        for batch, loss, errors in zip(batches, losses, errors_of, strict=True):
-            if not math.isfinite(loss):
+        suspects, values = [], [float(loss) for loss in losses]
+        for batch, value, errors in zip(batches, values, errors_of, strict=True):
+            if not math.isfinite(value):
                 parts = batch.split(errors)
                 names = [batch.sample_ids[batch.order.index(place)] for place in range(len(parts))]
                 suspects += [name for name, part in zip(names, parts, strict=True) if not part.isfinite().all()]
             self._count_by_time(batch, errors)
-        return sum(map(float, losses)) / total if total else 0.0, flops, suspects
+        return sum(values) / total if total else 0.0, flops, suspects
 
     def _count_by_time(self, batch: PackedBatch, errors: Tensor) -> None:
         bins = (batch.times[batch.time_index] * _TIME_BINS).long().clamp(0, _TIME_BINS - 1)
@@ -257,7 +259,7 @@ class Trainer:
 
     def _predict(self, batch: PackedBatch) -> Tensor:
         self.module.eval()
-        with autocast(self.config.parallel, self.world.device):
+        with autocast(self.config.parallel.precision, self.world.device):
             return self.module(batch.to(self.world.device))
 
     @contextmanager

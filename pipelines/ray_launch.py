@@ -82,7 +82,7 @@ def train_on_ray(
 
 
 def own_device() -> Any:
-    """The torch device of the process that asks, inside `loop`."""
+    """The torch device of the process that asks, inside `loop`; it is the current one from now on."""
     import ray.train.torch
     import torch
 

@@ -74,7 +74,7 @@ class RecipeConfig:
     model: str = "tiny"
     """Preset of the video model's training."""
     start_from: str = "included"
-    """What it begins with: the included tiny model, a quarter of an hour ahead; a run of yours; or nothing."""
+    """What it begins with: the included tiny model, an hour ahead; a run of yours; or nothing."""
     model_steps: int = 800
     questions: int = 64
     """Prompts, and drawn clips, that the results are examined on."""

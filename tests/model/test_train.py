@@ -191,13 +191,13 @@ def test_accumulating_gives_what_one_large_batch_gives(tmp_path):
         )
 
 
-@pytest.mark.parametrize("prediction", ["v", "residual"])
-def test_one_clip_can_be_learned_by_heart_and_sampled_back(tmp_path, prediction):
+@pytest.mark.parametrize(("prediction", "steps"), [("v", 160), ("residual", 240)])
+def test_one_clip_can_be_learned_by_heart_and_sampled_back(tmp_path, prediction, steps):
     from model.sample import Job, SampleConfig, draw_samples, job_noise
     from model.tokens import patchify
 
     config = make_config(
-        steps=240,
+        steps=steps,
         model=tiny_config(width=48, ffn_width=96, text_dim=12),
         packs=PackConfig(token_budget=192, packs_per_step=1, buffer=4),
         optim=OptimConfig(lr=1e-2, warmup_steps=10),
@@ -210,7 +210,7 @@ def test_one_clip_can_be_learned_by_heart_and_sampled_back(tmp_path, prediction)
     trainer = make_trainer(tmp_path, config, MemoryData([sample]))
     trainer.run()
     losses = [record["loss"] for record in read_log(tmp_path) if record["event"] == "step"]
-    assert np.mean(losses[-20:]) < 0.1 * losses[0]
+    assert np.mean(losses[-20:]) < 0.05 * losses[0]
     clean = patchify(sample.latent, (1, 1, 1))
     grid = trainer.batches.examples.segment(sample, 0).grid
     n = grid.num_tokens
