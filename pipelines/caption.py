@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -129,22 +130,22 @@ def caption_dataset(
     slips: list[str] = []
     try:
         function = partial(caption_batch, job=job, root=dataset.uri)
-        outcomes = engine.run(
-            function, plan.batches(job.batch), workers=workers_of(job), apart=lambda batch: [[clip] for clip in batch]
-        )
-        for batch, outcome in outcomes:
-            if isinstance(outcome, Raised) and outcome.kind == "crashed":
-                outcome = failed_batch(batch, outcome.kind, outcome.message, job=job)
-            if isinstance(outcome, Raised):
-                slips.append(outcome.message)
-                if summary.batches == 0 and len(slips) >= _SLIPS_BORNE:
-                    break  # nothing works: the rest would break off as well
-                continue
-            summary.add(outcome, commit_batch(dataset, job, plan, outcome.rows, run_id=run_id))
-            summary.seconds = time.monotonic() - began
-            if progress is not None:
-                progress(summary)
-            _stop_if_hopeless(outcome, summary, job)
+        batches = plan.batches(job.batch)
+        done = engine.run(function, batches, workers=workers_of(job), apart=lambda batch: [[clip] for clip in batch])
+        with closing(done) as outcomes:  # nothing is at work any more when captioners are let go
+            for batch, outcome in outcomes:
+                if isinstance(outcome, Raised) and outcome.kind == "crashed":
+                    outcome = failed_batch(batch, outcome.kind, outcome.message, job=job)
+                if isinstance(outcome, Raised):
+                    slips.append(outcome.message)
+                    if summary.batches == 0 and len(slips) >= _SLIPS_BORNE:
+                        break  # nothing works: the rest would break off as well
+                    continue
+                summary.add(outcome, commit_batch(dataset, job, plan, outcome.rows, run_id=run_id))
+                summary.seconds = time.monotonic() - began
+                if progress is not None:
+                    progress(summary)
+                _stop_if_hopeless(outcome, summary, job)
     finally:
         close_all()
         dataset.compact("captions")

@@ -17,7 +17,7 @@ import math
 import pickle
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass
@@ -104,13 +104,13 @@ class Engine:
         light: bool = False,
         workers: Workers | None = None,
         apart: Callable[[Item], Sequence[Item]] = lambda item: [item],
-    ) -> Iterator[tuple[Item, Result | Raised]]:
+    ) -> Generator[tuple[Item, Result | Raised]]:
         """Call the function for every item and yield each item with its outcome, in the order of completion.
 
         `light` work, milliseconds an item, runs in this process unless there is much of it or a cluster is up.
         `workers` are for work that is slow to start: tasks may run in a new process each time, these do not.
         `apart` divides an item that takes its process down, so that one bad part does not cost the others; then its
-        parts are yielded instead of it.
+        parts are yielded instead of it. Who stops early closes the generator, and then nothing is at work any more.
         """
         if self._config.local or not items or (light and not self._started and len(items) < _LIGHT):
             return _outcomes(function, items, workers.threads if workers else 1)
@@ -174,7 +174,7 @@ def _run_on_ray(
     cpus: float,
     workers: Workers | None,
     apart: Callable[[Item], Sequence[Item]],
-) -> Iterator[tuple[Item, Result | Raised]]:
+) -> Generator[tuple[Item, Result | Raised]]:
     import ray.data
 
     context = ray.data.DataContext.get_current()
@@ -189,7 +189,8 @@ def _run_on_ray(
         wave = items[start : start + _WAVE]
         per_task = _items_per_task(len(wave), slots, workers.threads if workers else 1)
         rows = [{"item": pickle.dumps((uuid.uuid4().hex, item))} for item in wave]
-        dataset = ray.data.from_items(rows, override_num_blocks=-(-len(wave) // per_task))
+        num_tasks = -(-len(wave) // per_task)
+        dataset = ray.data.from_items(rows, override_num_blocks=num_tasks)
         if workers is None:
             done = dataset.map_batches(_Calls(**settings), batch_size=None, num_cpus=cpus)
         else:
@@ -197,7 +198,7 @@ def _run_on_ray(
                 _Calls,
                 fn_constructor_kwargs=settings,
                 batch_size=None,
-                concurrency=slots,
+                concurrency=min(slots, num_tasks),
                 num_cpus=cpus,
                 num_gpus=num_gpus,
             )
@@ -274,7 +275,7 @@ def _starts(name: str) -> Path:
 
 def _outcomes(
     function: Callable[[Item], Result], items: Sequence[Item], threads: int
-) -> Iterator[tuple[Item, Result | Raised]]:
+) -> Generator[tuple[Item, Result | Raised]]:
     """In this process: one after the other, or so many at a time, those that the caller is not done with included."""
     if threads == 1:
         for item in items:
