@@ -1,5 +1,6 @@
 """Several ranks over gloo. They come from a server that has imported everything: importing costs more than training."""
 
+import faulthandler
 import multiprocessing.forkserver as forkserver
 import shutil
 from dataclasses import replace
@@ -33,14 +34,16 @@ def config_for(mode):
 
 def train_rank(rank, size, folder, modes):
     torch.set_num_threads(1)
+    faulthandler.dump_traceback_later(120)  # where a rank is that the others wait for in vain
     store = dist.FileStore(f"{folder}/store", size)
-    dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=timedelta(seconds=120))
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=timedelta(seconds=240))
     try:
         for mode in modes:
             world = World(rank, size, torch.device("cpu"))
             make_trainer(f"{folder}/{mode}", config_for(mode), val_data=make_data(5), world=world).run()
     finally:
         dist.destroy_process_group()
+        faulthandler.cancel_dump_traceback_later()
 
 
 @pytest.fixture(scope="module")
