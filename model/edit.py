@@ -10,7 +10,8 @@
     outpaint         more picture around a video
     refine           a small video redrawn at full size
 
-Frames that were given come back as they were given, to the bit. All take frames uint8 `[T, H, W, 3]`.
+Frames that were given come back as they were given, to the bit, and what is made beside them is eased over to them,
+because a codec does not give back quite what it was given. All take frames uint8 `[T, H, W, 3]`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import numpy as np
 
 from curate.errors import UsageError
 from model.canvas import Box, Canvas, Pin
+from model.joins import joined
 from model.studio import Studio
 
 
@@ -31,7 +33,7 @@ def animate(
     """A video whose first frame is the image `[H, W, 3]`."""
     canvas = _canvas(image, frames=frames, fps=fps, prompt=prompt, seed=seed, pins=(Pin(frames=image),))
     (video,) = studio.draw([canvas])
-    return _with(video, image[None], 0)
+    return np.concatenate([image[None], _joined(studio, video[1:], image, None)])
 
 
 def extend(
@@ -87,7 +89,7 @@ def interpolate(
     strengths = tuple(1 - freedom * np.sin(np.pi * slot / max(num_slots - 1, 1)) for slot in range(num_slots))
     pin = Pin(frames=blend, strength=strengths)
     (video,) = studio.draw([_canvas(first[0], frames=len(first), fps=fps, prompt=prompt, seed=seed, pins=(pin,))])
-    return _with(_with(video, first[:1], 0), second[-1:], len(first) - 1)
+    return np.concatenate([first[:1], _joined(studio, video[1:-1], first[0], second[-1]), second[-1:]])
 
 
 def restyle(
@@ -174,7 +176,8 @@ def _between(
         pins.append(Pin(frames=after, at=end))
     total = end + (0 if after is None else len(after))
     (made,) = studio.draw([_canvas(picture, frames=total, fps=fps, prompt=prompt, seed=seed, pins=pins)])
-    return made[start:end]
+    ends = (None if pictures is None else pictures[at] for pictures, at in ((before, -1), (after, 0)))
+    return _joined(studio, made[start:end], *ends)
 
 
 def _context(studio: Studio, video: np.ndarray, asked: int | None) -> int:
@@ -193,9 +196,8 @@ def _canvas(
     return Canvas(frames=frames, height=height, width=width, fps=fps, prompt=prompt, seed=seed, pins=tuple(pins))
 
 
-def _with(video: np.ndarray, given: np.ndarray, at: int) -> np.ndarray:
-    video[at : at + len(given)] = given
-    return video
+def _joined(studio: Studio, made: np.ndarray, before: np.ndarray | None, after: np.ndarray | None) -> np.ndarray:
+    return joined(made, before=before, after=after, over=studio.codec.stride[0] // 2)
 
 
 def _same_size(first: np.ndarray, second: np.ndarray) -> None:

@@ -6,8 +6,8 @@
       └──▶ blocks ─▶ up ─▶ ... ─▶ blocks ─▶ head ───▶ + ──▶ video
 
 The linear maps are the principal components of the footage and both heads start at zero, so before its first step the
-codec is `PCACodec` but for rounding, and all that it learns is what that floor misses. Images are videos of one frame:
-one path, no special case. Inside, tensors are `[B, T, H, W, C]`.
+codec is `PCACodec` but for rounding and the easing of slots, and all that it learns is what that floor misses. Images
+are videos of one frame: one path, no special case. Inside, tensors are `[B, T, H, W, C]`.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
 """The linear codec: best of its size, causal, equal in pieces and whole, and the same after saving."""
 
+import copy
+
 import pytest
 import torch
 
@@ -82,6 +84,35 @@ def test_pieces_of_any_length_have_the_bits_of_the_whole(codec):
     decoded = codec.decode(whole)
     for plan in ([1, 5], [2, 1, 3], [6]):
         assert torch.equal(torch.cat(list(decode_stream(codec, whole.split(plan, 2))), 2), decoded), plan
+
+
+def steps(video: torch.Tensor) -> torch.Tensor:
+    """Mean distance of each frame to the next."""
+    return video.diff(dim=2).abs().mean((0, 1, 3, 4))
+
+
+def test_the_picture_does_not_jump_where_slots_meet(codec):
+    video = smooth_video(21, 16, 24, seed=9)
+    latent = codec.encode(video)
+    plain = copy.deepcopy(codec)
+    plain.missed.zero_()
+    jumps = []
+    for each in (codec, plain):
+        decoded = each.decode(latent)
+        between, within = steps(decoded)[4::4].mean(), steps(decoded).mean()
+        jumps.append((between / within).item())
+        assert (decoded - video).square().mean() < 1.1 * (plain.decode(latent) - video).square().mean()
+    assert jumps[0] - 1 < 0.5 * (jumps[1] - 1)
+    assert jumps[1] > 1.2
+
+
+def test_a_cut_stays_a_cut(codec):
+    video = torch.cat([smooth_video(5, 16, 24), -torch.ones(1, 3, 4, 16, 24)], dim=2)
+    plain = copy.deepcopy(codec)
+    plain.missed.zero_()
+    eased, hard = (each.decode(each.encode(video)) for each in (codec, plain))
+    assert 0 < (eased - hard).abs().max() <= 5 * codec.missed + 1e-6
+    assert steps(eased)[4] > 0.9 * steps(hard)[4]
 
 
 def test_frames_left_over_at_the_end_of_a_stream_are_an_error(codec):

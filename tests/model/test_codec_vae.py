@@ -105,6 +105,7 @@ def test_before_training_it_is_the_linear_codec():
     codec.start_from(pca)
     latent = codec.encode(videos[0])
     assert torch.allclose(latent, pca.encode(videos[0]), atol=1e-5)
+    pca.missed.zero_()  # it eases nothing then
     assert torch.allclose(codec.decode(latent), pca.decode(latent), atol=1e-5)
 
 

@@ -1,0 +1,36 @@
+"""Where pictures that were made apart meet: slots of a linear codec, and what was made and what was given."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def eased(frames: Tensor, before: Tensor, *, most: float = math.inf) -> Tensor:
+    """Frames `[..., T, H, W]` whose first half is moved so that they go on from the picture before, `[..., 1, H, W]`.
+
+    Where the frames alone would have come from is a straight line through their first two. What that misses `before`
+    by, `most` at each value, is added to the first frame almost whole, and less to each after it. Fewer than two frames
+    stay as they are.
+    """
+    over = frames.shape[-3] // 2
+    if over < 1:
+        return frames
+    missed = before - (2 * frames[..., :1, :, :] - frames[..., 1:2, :, :])
+    weights = 1 - torch.arange(1, over + 1, dtype=frames.dtype, device=frames.device) / (over + 1)
+    moved = frames[..., :over, :, :] + weights[:, None, None] * missed.clamp(-most, most)
+    return torch.cat([moved, frames[..., over:, :, :]], dim=-3)
+
+
+def joined(made: np.ndarray, *, before: np.ndarray | None, after: np.ndarray | None, over: int) -> np.ndarray:
+    """Frames uint8 `[T, H, W, 3]`, of which up to `over` at each end are eased to the pictures that stand there."""
+    frames = torch.from_numpy(made.copy()).movedim(-1, 0).float()
+    for picture in (before, after):
+        if picture is not None:
+            end = torch.from_numpy(picture).movedim(-1, 0)[:, None].float()
+            frames = torch.cat([eased(frames[:, : 2 * over], end), frames[:, 2 * over :]], dim=1)
+        frames = frames.flip(1)
+    return frames.round().clamp(0, 255).to(torch.uint8).movedim(0, -1).numpy()
