@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import pyarrow.compute as pc
 
 from captioner.base import Clip, FramePolicy
 from captioner.clip_frames import ClipSource, load_clip
@@ -51,13 +52,16 @@ class DatasetSource:
         frames: FrameConfig,
         *,
         folder: Path | None = None,
+        kinds: Sequence[str] = CAPTION_KINDS,
         prefer: Sequence[str] = (),
         policy: FramePolicy | None = None,
         seed: int = 0,
     ) -> None:
+        """Of captions of other `kinds` it knows nothing: they may come and go while one learns from these."""
         self.seed = seed
         clips = {clip.source.clip_id: clip for clip in kept_clips(dataset)}
-        captions = best_captions(dataset.read("captions", _CAPTION_COLUMNS).to_pylist(), prefer=prefer)
+        rows = dataset.read("captions", _CAPTION_COLUMNS, where=pc.field("kind").isin(kinds)).to_pylist()
+        captions = best_captions(rows, prefer=prefer)
         if prefer:
             self._check_names(dataset, prefer)
         captions = {clip_id: captions[clip_id] for clip_id in clips if clip_id in captions}

@@ -27,10 +27,10 @@ def eased(frames: Tensor, before: Tensor, *, most: float = math.inf) -> Tensor:
 
 def joined(made: np.ndarray, *, before: np.ndarray | None, after: np.ndarray | None, over: int) -> np.ndarray:
     """Frames uint8 `[T, H, W, 3]`, of which up to `over` at each end are eased to the pictures that stand there."""
-    frames = torch.from_numpy(made.copy()).movedim(-1, 0).float()
+    frames = torch.from_numpy(made.astype(np.float32)).movedim(-1, 0)
     for picture in (before, after):
         if picture is not None:
-            end = torch.from_numpy(picture).movedim(-1, 0)[:, None].float()
+            end = torch.from_numpy(picture.astype(np.float32)).movedim(-1, 0)[:, None]
             frames = torch.cat([eased(frames[:, : 2 * over], end), frames[:, 2 * over :]], dim=1)
         frames = frames.flip(1)
     return frames.round().clamp(0, 255).to(torch.uint8).movedim(0, -1).numpy()

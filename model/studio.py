@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -39,7 +39,3 @@ class Studio:
             to_pictures(tokens, canvas, self.codec, self.patch)
             for tokens, canvas in zip(samples, canvases, strict=True)
         ]
-
-    def with_config(self, **changes: Any) -> Studio:
-        """The same with other settings for sampling."""
-        return replace(self, config=replace(self.config, **changes))

@@ -177,8 +177,7 @@ def learn(recipe: Recipe) -> None:
     your own has none, unless `--captioner` names somebody who writes them: then ours learns to say what was measured.
     """
     folder = recipe.out / "captioner"
-    trained = (folder / "model.safetensors").exists()
-    if recipe.captioner is not None or (recipe.source is not None and trained):  # by now there are other captions, too
+    if recipe.captioner is not None:
         return
     from captioner.training import train_captioner
     from captioner.training_clips import DatasetSource
@@ -192,12 +191,13 @@ def learn(recipe: Recipe) -> None:
         ramp = sum(stage.steps * stage.batch_size for stage in config.stages.values()) // 2
         source = DrawnSource(frames, world=WORLD, hidden=TINY_UNTOLD, ramp=ramp, seed=seed)
     else:
-        for kind in ("short", "descriptive"):
+        kinds = ("short", "descriptive")
+        for kind in kinds:
             recipe.caption("measured", kind)
         stages = {name: stage for name, stage in config.stages.items() if name != "base"}  # for it there are no texts
         stages = {name: replace(stage, mix={name: 1.0}) for name, stage in stages.items()}
         config = replace(config, stages=stages)
-        source = DatasetSource(recipe.dataset, frames, prefer=("measured",), folder=folder, seed=seed)
+        source = DatasetSource(recipe.dataset, frames, kinds=kinds, prefer=("measured",), folder=folder, seed=seed)
     train_captioner(config, source, folder, workers=1, say=_say)
 
 

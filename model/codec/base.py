@@ -115,11 +115,6 @@ def latent_shape(stride: Stride, frames: int, height: int, width: int) -> tuple[
     return 1 + (frames - 1) // stride[0], height // stride[1], width // stride[2]
 
 
-def video_shape(stride: Stride, t: int, h: int, w: int) -> tuple[int, int, int]:
-    """Frames, height and width of the video of a latent."""
-    return 1 + (t - 1) * stride[0], h * stride[1], w * stride[2]
-
-
 def draw(mean: Tensor, logvar: Tensor | None, sample: torch.Generator | None) -> Tensor:
     """A latent from its posterior; its mean without a generator or a spread."""
     if sample is None or logvar is None:

@@ -113,6 +113,16 @@ def test_a_changed_caption_is_other_data(dataset):
     assert DatasetSource(dataset, FRAMES).fingerprint != before
 
 
+def test_captions_of_other_kinds_may_come_and_go(dataset):
+    short = {"clip_id": 0, "kind": "short", "text": "short"}
+    add_captions(dataset, [short, {"clip_id": 0, "kind": "medium", "text": "one"}])
+    before = DatasetSource(dataset, FRAMES, kinds=["short"])
+    add_captions(dataset, [short, {"clip_id": 1, "kind": "medium", "text": "another"}])
+    after = DatasetSource(dataset, FRAMES, kinds=["short"])
+    assert after.fingerprint == before.fingerprint
+    assert after.kinds == {"short"}
+
+
 def test_a_dataset_without_captions_says_what_to_do(tmp_path):
     with pytest.raises(UsageError, match="no kept clip has an accepted caption; make some with `reelwright caption`"):
         DatasetSource(make_dataset(tmp_path / "data", 2), FRAMES)

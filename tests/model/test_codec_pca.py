@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from curate.errors import TrainingError, WeightsError
-from model.codec.base import RunningStats, latent_shape, video_shape
+from model.codec.base import RunningStats, latent_shape
 from model.codec.files import load_codec, save_codec
 from model.codec.patches import from_patches, to_patches
 from model.codec.pca import PCACodec, fit_pca
@@ -161,9 +161,8 @@ def test_a_size_that_does_not_divide_is_an_error_that_names_the_nearest(codec, s
         codec.encode(torch.zeros(1, 3, *size))
 
 
-def test_shapes_and_their_inverse():
+def test_the_shape_of_a_latent():
     assert latent_shape((4, 8, 8), 17, 32, 48) == (5, 4, 6)
-    assert video_shape((4, 8, 8), 5, 4, 6) == (17, 32, 48)
 
 
 def test_a_saved_codec_is_the_same(codec, tmp_path):

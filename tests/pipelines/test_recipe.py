@@ -47,10 +47,13 @@ def test_it_runs_on_footage_of_the_user(tmp_path, capsys, drawn_footage):
     assert (tmp_path / "report.html").exists()
     sample = json.loads((tmp_path / "model/samples/text-1.json").read_text())
     assert re.match("A .* clip of", sample["request"]["prompt"])
+    weights = tmp_path / "captioner" / "model.safetensors"
+    learnt = weights.read_bytes()
 
     status, _, err = run(capsys, "--out", tmp_path, "--source", drawn_footage / "phone", *few)
     assert status == 0, err
     assert "reelwright sample" not in err
+    assert weights.read_bytes() == learnt  # captions that it made since are nothing that it learnt from
 
 
 def test_a_wrong_setting_is_refused_before_anything_is_made(tmp_path, capsys):
