@@ -105,7 +105,8 @@ class _Roll:
         for place, panel in enumerate(self.panels):
             end_s += panel.seconds
             is_last = place == len(self.panels) - 1
-            end = 1 + math.ceil((num_frames - 1) / stride[0]) if is_last else round(end_s * self.fps / stride[0])
+            later = (num_frames if is_last else end_s * self.fps) - 1  # frames after the first picture
+            end = 1 + (math.ceil if is_last else round)(later / stride[0])
             while done < end:
                 known = 0 if context is None else min(self.config.context_slots, done)
                 slots = min(window_slots, known + end - done)
