@@ -12,6 +12,7 @@ that were never trained on. Times are CPU time of one thread.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import os
 import time
@@ -30,6 +31,7 @@ from curate.drawn.render import render_shot
 from curate.drawn.sample import sample_shot
 from curate.drawn.shot import Shot, facts, tiny_world
 from model.codec.files import load_codec
+from model.codec.pca import PCACodec
 from model.codec.stream import decode_stream, encode_stream
 from model.codec.units import UnitCodec
 from model.codec.vae import VAEConfig
@@ -134,7 +136,8 @@ def main() -> None:
         run = options.runs / f"{'media' if options.media else 'drawn'}-{name}-w{options.width}-{options.steps}"
         started = time.monotonic()
         found = train_codec(train, held_out, config, run, on_step=_tell(name, started))
-        for kind, codec in (("linear", load_codec(run / LINEAR_NAME)), ("trained", load_codec(run))):
+        linear, trained = load_codec(run / LINEAR_NAME), load_codec(run)
+        for kind, codec in (("linear", linear), ("linear, slots not eased", not_eased(linear)), ("trained", trained)):
             assert isinstance(codec, UnitCodec)
             row = {"latent": name, "codec": kind, **figures(codec, held_out)}
             row["train cpu s"] = found["cpu_s"] if kind == "trained" else 0
@@ -151,6 +154,13 @@ def main() -> None:
         write_sheet(options.sheet, held_out, columns)
 
 
+def not_eased(linear: Any) -> PCACodec:
+    """The linear codec as it would be if each slot were decoded by itself."""
+    plain = copy.deepcopy(linear)
+    plain.missed.zero_()
+    return plain
+
+
 def figures(codec: UnitCodec, footage: Footage) -> dict[str, Any]:
     """All columns of a codec."""
     videos = [whole_video(footage[index], codec.stride) for index in range(len(footage))]
@@ -164,12 +174,24 @@ def figures(codec: UnitCodec, footage: Footage) -> dict[str, Any]:
     row["values/pixel"] = codec.z_dim / (codec.stride[0] * codec.stride[1] * codec.stride[2])
     quality = measure(codec, footage)
     row |= {"PSNR dB": quality["psnr_db"], "first frame dB": quality["first_frame_psnr_db"]}
+    row["change where slots meet / elsewhere"] = slot_change(decoded, codec.stride[0])
     row |= judged(footage, [to_frames(video) for video in decoded])
     row |= latent_figures(latents)
     row["encode ms/Mpx"] = (encoded - start) * 1e9 / pixels
     row["decode ms/Mpx"] = (done - encoded) * 1e9 / pixels
     row["chunks exact"] = all(chunked_equals_whole(codec, video) for video in videos[:8])
     return row
+
+
+def slot_change(videos: Sequence[torch.Tensor], stride: int) -> float:
+    """Median of what changes from the last picture of a slot to the first of the next, over what changes elsewhere."""
+    shares = []
+    for video in videos:
+        changes = video[:, :, 1:].diff(dim=2).abs().mean((0, 1, 3, 4))  # the first slot is a single picture
+        between = torch.arange(1, len(changes) + 1) % stride == 0
+        if between.any():
+            shares.append(float(changes[between].mean() / changes[~between].mean().clamp(min=1e-6)))
+    return float(np.median(shares))
 
 
 def judged(footage: Footage, frames: Sequence[np.ndarray]) -> dict[str, float]:
