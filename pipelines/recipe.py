@@ -150,7 +150,7 @@ class Recipe:
 
 def draw(recipe: Recipe) -> None:
     """Ten minutes of films in many codecs and sizes, with defects, broken files and noisy captions."""
-    if recipe.source is not None or (recipe.out / "footage" / "truth.json").exists():  # which is written last
+    if (recipe.out / "footage" / "truth.json").exists():  # which is written last
         return
     from curate.drawn.footage import draw_footage
 
@@ -171,7 +171,7 @@ def curate(recipe: Recipe) -> None:
 
 
 def learn(recipe: Recipe) -> None:
-    """Train the captioner in three stages: original texts, short captions, descriptive ones.
+    """Train the captioner: on original texts, where there are any, then on short captions, then on descriptive ones.
 
     For drawn footage the descriptions that it learns from are those of other drawn footage, made on the fly. Footage of
     your own has none, unless `--captioner` names somebody who writes them: then ours learns to say what was measured.
@@ -363,17 +363,18 @@ def run_recipe(out: Path, config: RecipeConfig, *, source: str | None = None, ca
     from pipelines.cli.output import write_table
 
     _begin(out, config, source)
+    stages = [stage for stage in STAGES if source is None or stage is not draw]
     seconds: list[float] = []
     with Engine(config.engine) as engine:
         recipe = Recipe(out, config, source, captioner, engine)
-        for number, stage in enumerate(STAGES, 1):
-            _say(f"\n{number}/{len(STAGES)} {stage.__name__}: {(stage.__doc__ or '').splitlines()[0]}")
+        for number, stage in enumerate(stages, 1):
+            _say(f"\n{number}/{len(stages)} {stage.__name__}: {(stage.__doc__ or '').splitlines()[0]}")
             began = time.monotonic()
             stage(recipe)
             seconds.append(round(time.monotonic() - began, 1))
     import pyarrow as pa
 
-    table = pa.table({"stage": [stage.__name__ for stage in STAGES] + ["all"], "seconds": [*seconds, sum(seconds)]})
+    table = pa.table({"stage": [stage.__name__ for stage in stages] + ["all"], "seconds": [*seconds, sum(seconds)]})
     write_table(table, title="Time of this run")
     _say(f"look at {out / 'report.html'}, {recipe.model / 'report.html'} and {recipe.model / 'samples'}")
 
