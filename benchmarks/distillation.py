@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from dataclasses import asdict
 from datetime import datetime, timezone
 from fractions import Fraction
 from pathlib import Path
@@ -121,8 +122,8 @@ def main() -> None:
         if report.refused:
             print(f"  {report.refused}")
         if report.agreement:
-            print(f"  reached   {report.agreement.reached}")
-            print(f"  by chance {report.agreement.by_chance}")
+            for name, found in (("reached", report.agreement.reached), ("by chance", report.agreement.by_chance)):
+                print(f"  {name:<9} " + "  ".join(f"{measure} {value:.2f}" for measure, value in asdict(found).items()))
 
 
 if __name__ == "__main__":
