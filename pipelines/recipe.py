@@ -76,7 +76,7 @@ class RecipeConfig:
     start_from: str = "included"
     """What it begins with: the included tiny model, an hour ahead; a run of yours; or nothing."""
     model_steps: int = 300
-    """More are worse for ten minutes of footage: with 800, the model learns them by heart, and forgets how things move."""
+    """More are worse for ten minutes of footage: with 800 the model learns them by heart, and forgets movement."""
     questions: int = 64
     """Prompts, and drawn clips, that the results are examined on."""
     seed: int = 0
