@@ -297,18 +297,15 @@ def speed_ratio(made: np.ndarray, given: np.ndarray) -> float:
 def loop(studio: Studio, num: int) -> Row:
     """Prompts that say nothing of movement: what moves to one side all the time cannot come back, and is told apart."""
     some = shots(num)
-    calm, one_way = (
-        studio.draw(
-            [
-                Canvas(
-                    frames=16, height=HEIGHT, width=WIDTH, fps=FPS, prompt=prompt_of(shot, still=still), seed=index,
-                    loop=True,
-                )
-                for index, shot in enumerate(some)
-            ]
+
+    def drawn(prompts: Sequence[str]) -> list[np.ndarray]:
+        size = {"frames": 16, "height": HEIGHT, "width": WIDTH}
+        return studio.draw(
+            [Canvas(**size, fps=FPS, prompt=prompt, seed=seed, loop=True) for seed, prompt in enumerate(prompts)]
         )
-        for still in (True, False)
-    )  # fmt: skip
+
+    calm = drawn([prompt_of(shot, still=True) for shot in some])
+    one_way = drawn([prompt_of(shot) for shot in some])
     seams = [seam(video) for video in calm]
     pick = int(np.argmax([neighbours(video).mean() for video in calm]))
     return Row(

@@ -89,7 +89,9 @@ def interpolate(
     strengths = tuple(1 - freedom * np.sin(np.pi * slot / max(num_slots - 1, 1)) for slot in range(num_slots))
     pin = Pin(frames=blend, strength=strengths)
     (video,) = studio.draw([_canvas(first[0], frames=len(first), fps=fps, prompt=prompt, seed=seed, pins=(pin,))])
-    return np.concatenate([first[:1], _joined(studio, video[1:-1], first[0], second[-1]), second[-1:]])
+    video[1:-1] = _joined(studio, video[1:-1], first[0], second[-1])
+    video[0], video[-1] = first[0], second[-1]
+    return video
 
 
 def restyle(
