@@ -43,6 +43,8 @@ ARMS = {
     "4x8x8z8": VAEConfig(stride=(4, 8, 8), z_dim=8),
     "4x8x8z16": VAEConfig(stride=(4, 8, 8), z_dim=16),
     "4x4x4z4": VAEConfig(stride=(4, 4, 4), z_dim=4),
+    "8x8x8z16": VAEConfig(stride=(8, 8, 8), z_dim=16),
+    "8x8x8z32": VAEConfig(stride=(8, 8, 8), z_dim=32),
 }
 SIZES = ((32, 32), (24, 40), (40, 24), (48, 32))
 FPS = 8

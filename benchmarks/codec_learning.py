@@ -27,7 +27,7 @@ from model.codec_train import LINEAR_NAME
 from model.dataset import Sample
 from model.evaluate import attribute_accuracy, drawn_questions
 from model.examples import MemoryData
-from model.pixels import to_video
+from model.frame_bank import whole_video
 from model.sample import SampleConfig
 from model.studio import Studio
 from model.text.tiny import TinyTextConfig, TinyTextEncoder
@@ -76,24 +76,25 @@ def learn(codec: UnitCodec, footage: DrawnFootage, config: TrainConfig, out: Pat
     trainer.run()
     spent = time.process_time() - start
     sizes = [(height, width) for width, height in SIZES]
-    questions = drawn_questions(prompts, sizes=sizes, frames=(9, 9, 17, 5), fps=FPS, hidden=HIDDEN)
+    questions = drawn_questions(prompts, sizes=sizes, frames=(9, 17), fps=FPS, hidden=HIDDEN)
     with trainer.averaged(trainer.emas[0]), torch.no_grad():
         found = attribute_accuracy(Studio(trainer.model, codec, SampleConfig(steps=20), {}), questions)
     return {"cpu_s": round(spent), **{name: round(answer["share"], 3) for name, answer in found.items()}}
 
 
 def _sample(codec: UnitCodec, footage: DrawnFootage, index: int) -> Sample:
-    frames = footage[index]
-    untold = (*HIDDEN, *(MOVING_SLOTS if len(frames) == 1 else ()))
-    mean, logvar = codec.moments(to_video(frames))
+    video = whole_video(footage[index], codec.stride)
+    untold = (*HIDDEN, *(MOVING_SLOTS if video.shape[2] == 1 else ()))
+    mean, logvar = codec.moments(video)
+    size = (video.shape[3], video.shape[4])
     return Sample(
         sample_id=str(index),
         clip_id=str(index),
         latent=mean[0],
         logvar=None if logvar is None else logvar[0],
         fps=FPS,
-        native_size=frames.shape[1:3],
-        crop=(0, 0, *frames.shape[1:3]),
+        native_size=size,
+        crop=(0, 0, *size),
         captions={"descriptive": describe(footage.shots[index], "descriptive", seed=index, hidden=untold)},
         scores={},
     )
