@@ -68,7 +68,8 @@ class Batches:
         if not fits:
             raise TrainingError(
                 f"none of {len(data)} samples can be trained on: a single frame of each needs more than "
-                f"packs.token_budget = {packs.token_budget} tokens, or is smaller than a patch of {model.patch}"
+                f"packs.token_budget = {packs.token_budget} tokens, or is smaller than a patch of {model.patch}; "
+                "encode windows of another size (`reelwright encode --preset`), or set another budget"
             )
 
     @property

@@ -107,7 +107,11 @@ def repaint(
     studio: Studio, video: np.ndarray, box: Box, *, fps: float, prompt: str | None, strength: float = 0.0,
     seed: int = 0,
 ) -> np.ndarray:  # fmt: skip
-    """A video of which a part of the picture is redrawn; `strength` is how much of that part is kept."""
+    """A video of which a part of the picture is redrawn; `strength` is how much of that part is kept.
+
+    Raises UsageError for a box that does not lie within the picture.
+    """
+    _check_within(box, video.shape[1], video.shape[2])
     pins = (Pin(frames=video), Pin(frames=video, box=box, strength=min(strength, 0.999)))
     (made,) = studio.draw([_canvas(video[0], frames=len(video), fps=fps, prompt=prompt, seed=seed, pins=pins)])
     result = video.copy()
@@ -120,7 +124,11 @@ def outpaint(
     studio: Studio, video: np.ndarray, *, height: int, width: int, top: int, left: int, fps: float,
     prompt: str | None, seed: int = 0,
 ) -> np.ndarray:  # fmt: skip
-    """A larger picture, in which the video lies with its corner at (left, top)."""
+    """A larger picture, in which the video lies with its corner at (left, top).
+
+    Raises UsageError when it has no place there.
+    """
+    _check_within(Box(top=top, left=left, height=video.shape[1], width=video.shape[2]), height, width)
     pin = Pin(frames=video, top=top, left=left)
     canvas = Canvas(
         frames=len(video), height=height, width=width, fps=fps, prompt=prompt, seed=seed, pins=(pin,)
@@ -134,7 +142,15 @@ def refine(
     studio: Studio, video: np.ndarray, *, height: int, width: int, fps: float, prompt: str | None,
     strength: float = 0.5, seed: int = 0,
 ) -> np.ndarray:  # fmt: skip
-    """A small video, enlarged and redrawn from some noise: many prototypes are cheap, the chosen one becomes large."""
+    """A small video, enlarged and redrawn from some noise: many prototypes are cheap, the chosen one becomes large.
+
+    Raises UsageError for a size of other proportions.
+    """
+    if not 0.95 < (height * video.shape[2]) / (width * video.shape[1]) < 1.05:
+        raise UsageError(
+            f"a video of {video.shape[2]}x{video.shape[1]} px would be stretched to {width}x{height} px; ask for a "
+            "size of the same proportions"
+        )
     import torch
     from torch.nn import functional as F
 
@@ -196,6 +212,15 @@ def _canvas(
 ) -> Canvas:
     height, width = picture.shape[:2]
     return Canvas(frames=frames, height=height, width=width, fps=fps, prompt=prompt, seed=seed, pins=tuple(pins))
+
+
+def _check_within(box: Box, height: int, width: int) -> None:
+    fits = 0 <= box.top < box.top + box.height <= height and 0 <= box.left < box.left + box.width <= width
+    if not fits:
+        raise UsageError(
+            f"a box of {box.width}x{box.height} px at ({box.left}, {box.top}) does not lie within a picture of "
+            f"{width}x{height} px"
+        )
 
 
 def _joined(studio: Studio, made: np.ndarray, before: np.ndarray | None, after: np.ndarray | None) -> np.ndarray:

@@ -1,5 +1,6 @@
 """How good samples are: facts of drawn footage read back by a judge, and distances between sets of videos.
 
+    clip_score             how well videos fit their prompts, where weights of a CLIP are at hand (Hessel et al. 2021)
     attribute_accuracy     on prompts whose facts are known, with 95 % intervals
     frechet_distance       of Gaussians fitted to features (Heusel et al. 2017); biased for few videos
     kernel_distance        unbiased, polynomial kernel (Binkowski et al. 2018)
@@ -13,6 +14,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -21,6 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from curate.counter_random import generator
+from curate.errors import WeightsError
 from model.canvas import Canvas
 from model.pixels import to_video
 from model.studio import Studio
@@ -67,12 +70,18 @@ class RandomFeatures:
 
 
 class ClipFeatures:
-    """Mean image features of a CLIP of open_clip over frames; `weights` is a name or file that open_clip knows."""
+    """Mean image features of a CLIP of open_clip over frames; `weights` is a name or file that open_clip knows.
+
+    Raises WeightsError for a file that is not safetensors: others can hold code.
+    """
 
     def __init__(self, model: str, weights: str) -> None:
         import open_clip
 
+        if Path(weights).is_file() and Path(weights).suffix != ".safetensors":
+            raise WeightsError(f"{weights}: weights are read from .safetensors only; convert them first")
         self.name = f"open_clip/{model}/{weights}"
+        self._tokenize = open_clip.get_tokenizer(model)
         self._clip, _, self._prepare = open_clip.create_model_and_transforms(model, pretrained=weights)
         self._clip.eval()
 
@@ -83,6 +92,26 @@ class ClipFeatures:
         pictures = torch.stack([self._prepare(Image.fromarray(frame)) for frame in video[:: max(len(video) // 8, 1)]])
         features = F.normalize(self._clip.encode_image(pictures).float(), dim=-1).mean(dim=0)
         return features.numpy()
+
+    @torch.no_grad()
+    def of_text(self, text: str) -> np.ndarray:
+        """Features of a text, of length 1."""
+        return F.normalize(self._clip.encode_text(self._tokenize([text])).float(), dim=-1)[0].numpy()
+
+
+def clip_score(videos: Sequence[np.ndarray], prompts: Sequence[str], features: ClipFeatures) -> dict[str, Any]:
+    """Mean cosine of the frames of each video and its prompt, and of the same videos and the next one's prompt.
+
+    Only the difference between the two says something: the height of a cosine is that of the CLIP.
+    """
+    seen = np.stack([features(video) for video in videos])
+    told = np.stack([features.of_text(prompt) for prompt in prompts])
+    return {
+        "features": features.name,
+        "videos": len(videos),
+        "cosine": float((seen * told).sum(1).mean()),
+        "cosine_other_prompt": float((seen * np.roll(told, -1, axis=0)).sum(1).mean()),
+    }
 
 
 def distances(real: Sequence[np.ndarray], made: Sequence[np.ndarray], features: Features) -> dict[str, Any]:

@@ -28,6 +28,16 @@ Task = Literal[
     "repaint", "outpaint", "refine",
 ]  # fmt: skip
 TASKS: tuple[str, ...] = get_args(Task)
+_READ_BY: dict[str, tuple[str, ...]] = {
+    "negative": ("make", "loop"),
+    "scores": ("make", "loop"),
+    "frames": ("make", "loop", "roll", "animate", "extend", "extend-before", "connect", "close-loop"),
+    "seconds": ("make", "loop", "roll", "animate", "extend", "extend-before", "connect", "close-loop"),
+    "panels": ("roll",),
+    "box": ("repaint",),
+    "strength": ("restyle", "repaint", "refine"),
+}
+"""Fields that only some tasks read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +78,15 @@ class Request:
         wanted = {"connect": 2, "interpolate": 2, "make": 0, "loop": 0, "roll": 0}.get(self.task, 1)
         if len(self.inputs) != wanted:
             raise UsageError(f"{self.task} takes {wanted} inputs, got {len(self.inputs)}")
+        for name, tasks in _READ_BY.items():
+            if getattr(self, name) and self.task not in tasks:
+                raise UsageError(f"{self.task} takes no {name}; {', '.join(tasks)} do")
         if self.task == "repaint" and (self.box is None or len(self.box) != 4):
             raise UsageError("repaint needs a box: left, top, width, height in pixels")
+        for name in ("width", "height", "fps"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise UsageError(f"{name} must be above 0, got {value}")
         if self.strength is not None and not 0 <= self.strength <= 1:
             raise UsageError(f"strength is a share, from 0 to 1, got {self.strength}")
         if self.seconds is not None and self.frames is not None:
@@ -80,7 +97,7 @@ class Request:
 
 def fulfil(studio: Studio, request: Request, out: Path, *, notes: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Make what is asked for, write it with its contact sheet and its record, and return the record, with `notes`."""
-    told = studio.model.dit.config.conditions
+    told = _told_scores(studio)
     for name in request.scores:
         if name not in told:
             raise UsageError(f"scores.{name}: this model was not told it; {nearest(name, told)}")
@@ -101,19 +118,29 @@ def fulfil(studio: Studio, request: Request, out: Path, *, notes: Mapping[str, A
     return record
 
 
+def _told_scores(studio: Studio) -> list[str]:
+    """Names of the conditions whose values the model has seen in its training."""
+    conditions = studio.model.dit.condition_in
+    if conditions is None:
+        return []
+    seen = (conditions.centre != 0) | (conditions.scale != 1)
+    return [name for name, known in zip(studio.model.dit.config.conditions, seen.tolist(), strict=True) if known]
+
+
 def _pieces(studio: Studio, request: Request, inputs: list[np.ndarray]) -> Iterator[np.ndarray]:
     """Frames of the result, in pieces as they come."""
-    assert request.frames is not None
     assert request.height is not None
     assert request.width is not None
     assert request.fps is not None
     if request.task in ("make", "loop"):
+        assert request.frames is not None
         canvas = Canvas(
             frames=request.frames, height=request.height, width=request.width, fps=request.fps, prompt=request.prompt,
             negative=request.negative, seed=request.seed, loop=request.task == "loop", scores=request.scores,
         )  # fmt: skip
         yield from studio.draw([canvas])
     elif request.task == "roll":
+        assert request.frames is not None
         panels = request.panels or (Panel(prompt=request.prompt, seconds=request.frames / request.fps),)
         yield from roll(
             studio, panels, height=request.height, width=request.width, fps=request.fps, seed=request.seed,
@@ -167,18 +194,29 @@ def _completed(studio: Studio, request: Request) -> tuple[Request, list[np.ndarr
     inputs = [frames for frames, _ in read]
     usual = studio.usual
     rates = [rate for _, rate in read if rate is not None]
-    fps = request.fps or (rates[0] if rates else usual["fps"])
+    if request.fps is not None:
+        rates.append(request.fps)
+    if rates and max(rates) > 1.01 * min(rates):
+        raise UsageError(
+            f"the videos{'' if request.fps is None else ' and --fps'} have other rates, "
+            f"{' and '.join(f'{rate:g}' for rate in rates)} frames/s, and would play faster or slower; bring them to "
+            "one"
+        )
+    fps = rates[-1] if rates else usual["fps"]
     free_size = request.task in ("outpaint", "refine")
     if inputs and not free_size:
-        height, width = request.height or inputs[0].shape[1], request.width or inputs[0].shape[2]
+        height = inputs[0].shape[1] if request.height is None else request.height
+        width = inputs[0].shape[2] if request.width is None else request.width
         inputs = [
             _fitted(frames, height, width, request, path) for frames, path in zip(inputs, request.inputs, strict=True)
         ]
     else:
-        height, width = request.height or int(usual["height"]), request.width or int(usual["width"])
+        height = int(usual["height"]) if request.height is None else request.height
+        width = int(usual["width"]) if request.width is None else request.width
+    frames: int | None
     if request.panels:
         frames = max(round(sum(panel.seconds for panel in request.panels) * fps), 1)
-    elif request.frames is not None:
+    elif request.frames is not None or request.task not in _READ_BY["frames"]:
         frames = request.frames
     else:
         frames = int(usual["frames"]) if request.seconds is None else max(round(request.seconds * fps), 1)

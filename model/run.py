@@ -24,8 +24,9 @@ from torch import nn
 from curate.blend import choose_caption
 from curate.config import build, load_toml, to_tree
 from curate.errors import ConfigError, DatasetError, WeightsError
+from model.batches import Batches
 from model.canvas import Canvas, device_of
-from model.checkpoint import find_checkpoint, put, read_state, read_tensors
+from model.checkpoint import find_checkpoint, list_checkpoints, put, read_state, read_tensors
 from model.codec.base import Codec
 from model.codec.files import FILE_NAME, load_codec, save_codec
 from model.codec.units import UnitCodec
@@ -50,6 +51,11 @@ _CODEC_NAME, _TEXT_NAME = "codec.json", "text.json"
 RUN_FILES = (FILE_NAME, _CODEC_NAME, _TEXT_NAME, "config.toml")
 """What a run folder can hold beside checkpoints and log."""
 _FIT_WINDOWS = 256
+_FIXED = (
+    *("seed", "data.linear_stride", "data.linear_z_dim", "data.linear_balance", "data.text_encoder"),
+    *("model", "flow.prediction"),
+)
+"""Settings that a run keeps from its first step to its last."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,7 @@ def train(
 ) -> dict[str, Any]:
     """Train on a dataset, or on a folder of `training_files.py`, into a run folder. Returns the last record of the log.
 
-    Raises NothingToTrainOnError or TrainingError, with reasons and counts, before anything is written.
+    Raises NothingToTrainOnError, TrainingError or ConfigError, with reasons and counts, before anything is written.
     """
     world = world or World.current()
     parts = open_parts(source, Path(out), config, world=world)
@@ -96,10 +102,11 @@ def train(
     return trainer.run()
 
 
-def open_parts(source: str | Path, out: Path, config: TrainConfig, *, world: World) -> Parts:
-    """Data, codec and text encoder of a run; what the run folder holds already is taken from there.
+def open_parts(source: str | Path, out: Path, config: TrainConfig, *, world: World, store: bool = True) -> Parts:
+    """Data, codec and text encoder of a run, checked; what the run folder holds already is taken from there.
 
-    The main rank goes first, so that all others find the same.
+    The main rank goes first, and puts codec and text encoder into a new run folder (`store`), so that all others find
+    the same. Raises what `train` raises.
     """
     if not world.is_main:
         world.wait()
@@ -109,6 +116,8 @@ def open_parts(source: str | Path, out: Path, config: TrainConfig, *, world: Wor
         config = replace(config, model=start.model.dit.config, flow=start.model.flow)
     if begun:
         codec = _load_codec(out)
+        if list_checkpoints(out):
+            _check_codec(codec, read_state(find_checkpoint(out)), out)
     else:
         codec = _choose_codec(source, config) if start is None else start.codec
     if config.data.codec is not None and load_codec(config.data.codec).fingerprint() != codec.fingerprint():
@@ -122,8 +131,18 @@ def open_parts(source: str | Path, out: Path, config: TrainConfig, *, world: Wor
         text: TextEncoder = start.model.text
     else:
         text = _load_or_make_text(source, out, config, data)
-    _store(out, codec, text, config)
+    full = completed(config, latent_channels=codec.z_dim, text_dim=text.dim)
+    _check_captions(data, text, full)
+    examples = Examples(
+        full.examples, full.flow, patch=full.model.patch, stride=codec.stride[0], budget=full.packs.token_budget,
+        seed=full.seed,
+    )  # fmt: skip
+    Batches(data, examples, full.packs, full.model, World.alone())  # raises when nothing fits
     if world.is_main:
+        if begun:
+            _check_unchanged(out, full)
+        elif store:
+            _store(out, codec, text, config)
         world.wait()
     provenance = {
         "source": str(source),
@@ -134,7 +153,6 @@ def open_parts(source: str | Path, out: Path, config: TrainConfig, *, world: Wor
         "windows": data.report.windows,
         "usual": _usual(data),
     }
-    full = completed(config, latent_channels=codec.z_dim, text_dim=text.dim)
     return Parts(data, val_data, codec, text, full, provenance, None if start is None else start.model)
 
 
@@ -168,9 +186,10 @@ def load_studio(
     for name, tensor in tensors.items():
         put(own[name], tensor)
     codec = _load_codec(home)
+    state = read_state(folder)
+    _check_codec(codec, state, home)
     if isinstance(codec, nn.Module):
         codec.to(target)
-    state = read_state(folder)
     known = {"run": home.name, "step": state["step"], "weights": file.name, "codec": state["codec"]}
     return Studio(model.to(target).eval(), codec, config or SampleConfig(), known, state["usual"])
 
@@ -272,9 +291,64 @@ def _load_codec(home: Path) -> Codec:
     return load_codec(home)
 
 
+def _check_codec(codec: Codec, state: dict[str, Any], run: Path) -> None:
+    """Raise WeightsError when a checkpoint was trained with another codec than the one in its run folder."""
+    if codec.fingerprint() != state["codec"]:
+        raise WeightsError(
+            f"{run}: its weights belong to the codec {state['codec']}, and the one in the folder is "
+            f"{codec.fingerprint()}; put back the codec that it was trained with"
+        )
+
+
+def _check_captions(data: TrainingSet, text: TextEncoder, config: TrainConfig) -> None:
+    """Raise ConfigError when there are captions that the text encoder cannot take."""
+    weights = config.examples.captions.weights
+    refused: dict[str, str] = {}
+    for sample_id, row in zip(data.sample_ids, data.samples["captions"].to_pylist(), strict=True):
+        chosen = [(kind, caption) for kind, caption in row if weights.get(kind)] or row
+        for _, caption in chosen:
+            if not text.takes(caption):
+                refused[sample_id] = caption
+    if refused:
+        some = ", ".join(list(refused)[:3])
+        remedy = (
+            "give data.text_encoder more max_tokens"
+            if isinstance(text, TinyTextEncoder)
+            else "run `reelwright encode --text` again, with more text.max_tokens where captions are too long for it"
+        )
+        raise ConfigError(
+            f"captions of {len(refused)} of {len(data)} samples ({some}, ...; the longest of "
+            f"{max(len(caption.split()) for caption in refused.values())} words) cannot be taken by the text encoder: "
+            f"{remedy}, or train on other kinds of captions (data.selection.captions)"
+        )
+
+
+def _check_unchanged(out: Path, config: TrainConfig) -> None:
+    """Raise ConfigError when a run that was begun is told other settings that it could only ignore or betray."""
+    file = out / "config.toml"
+    if not file.is_file():
+        return
+    old, new = load_toml(file), to_tree(config)
+    changed = [name for name in _FIXED if _at(old, name) != _at(new, name)]
+    if changed:
+        told = ", ".join(f"{name} = {_at(new, name)} (was {_at(old, name)})" for name in changed)
+        raise ConfigError(f"{out} was begun with other settings: {told}; leave them, or choose a new folder")
+
+
+def _at(tree: Any, name: str) -> Any:
+    for key in name.split("."):
+        tree = tree.get(key) if isinstance(tree, dict) else None
+    return tree
+
+
 def _load_or_make_text(source: str | Path, out: Path, config: TrainConfig, data: TrainingSet) -> TextEncoder:
     if config.data.text is not None:
-        return open_text_cache(source)
+        cached = open_text_cache(source)
+        if (out / _TEXT_NAME).exists():
+            known = json.loads((out / _TEXT_NAME).read_text())
+            if known.get("fingerprint") != cached.fingerprint():
+                raise ConfigError(f"{out} was begun with another text encoder than {config.data.text}")
+        return cached
     torch.manual_seed(config.seed)  # every process, and every new start, begins with the same weights
     if (out / _TEXT_NAME).exists():
         return _load_text(out)
@@ -283,10 +357,9 @@ def _load_or_make_text(source: str | Path, out: Path, config: TrainConfig, data:
 
 
 def _store(out: Path, codec: Codec, text: TextEncoder, config: TrainConfig) -> None:
-    """Put codec and text encoder into the run folder, unless they are there."""
+    """Put codec and text encoder into a new run folder."""
     if isinstance(codec, UnitCodec):
-        if not (out / FILE_NAME).exists():
-            save_codec(codec, out)
+        save_codec(codec, out)
     else:
         _write_json(out / _CODEC_NAME, {"codec": config.data.codec, "fingerprint": codec.fingerprint()})
     if isinstance(text, TinyTextEncoder):

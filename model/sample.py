@@ -8,6 +8,7 @@ n tokens of a job, N of all jobs, P values in a patch, K steps.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -50,6 +51,8 @@ class SampleConfig:
     def __post_init__(self) -> None:
         if self.steps < 1 or self.max_tokens < 1:
             raise ValueError("steps and max_tokens must be at least 1")
+        if not 0 <= self.guidance < math.inf:
+            raise ValueError(f"guidance must be a number from 0 up, got {self.guidance}")
         if not 0 <= self.guidance_to <= self.guidance_from <= 1:
             raise ValueError(
                 f"guidance runs from {self.guidance_from} down to {self.guidance_to}; both are times, 0 to 1"

@@ -104,7 +104,7 @@ class Trainer:
         self.step = 0
         self.cursor: dict[str, Any] | None = None
         self.counts = dict.fromkeys(("samples", "tokens", "flops", "seconds", "cpu_s", "skipped", "rollbacks"), 0.0)
-        self.unusable: set[str] = set()
+        self.unusable = set(self.validator.unusable) if self.validator is not None else set()
         self._by_time = torch.zeros(2, _TIME_BINS, dtype=torch.float64)
 
     def run(self) -> dict[str, Any]:
@@ -318,7 +318,7 @@ class Trainer:
             return False
         state = self._load(checkpoint.find_checkpoint(self.out))
         self.cursor, self.counts = state["cursor"], state["counts"]
-        self.unusable = set(state["unusable"])
+        self.unusable |= set(state["unusable"])
         self._by_time = torch.tensor(state["by_time"], dtype=torch.float64)
         if state["data"] != self.batches.fingerprint:
             if self.config.on_changed_data == "stop":

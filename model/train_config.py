@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from curate.errors import ConfigError
 from model import dit
+from model.codec.patches import patch_values
 from model.dataset import SelectionConfig
 from model.dit import DiTConfig
+from model.ema import gamma_of_width
 from model.examples import ExampleConfig
 from model.flow import FlowConfig
 from model.optim import OptimConfig
@@ -49,6 +52,18 @@ class DataConfig:
     windows: WindowConfig = field(default_factory=WindowConfig)
     """How clips are cut and resized, where nothing is encoded yet; otherwise as they were encoded."""
     selection: SelectionConfig = field(default_factory=SelectionConfig)
+
+    def __post_init__(self) -> None:
+        if len(self.linear_stride) != 3 or min(self.linear_stride) < 1:
+            raise ValueError(f"linear_stride must be three numbers from 1 up, got {self.linear_stride}")
+        values = patch_values(self.linear_stride)
+        if not 1 <= self.linear_z_dim <= values:
+            raise ValueError(
+                f"linear_z_dim must be 1 to {values}, the values of a patch of {self.linear_stride}, got "
+                f"{self.linear_z_dim}"
+            )
+        if not 0 <= self.linear_balance <= 1:
+            raise ValueError(f"linear_balance is a share, from 0 to 1, got {self.linear_balance}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +109,8 @@ class TrainConfig:
             raise ValueError(f"keep_every must be at least 1, got {self.keep_every}")
         if not self.ema_widths:
             raise ValueError("ema_widths is empty; keep at least one average, for sampling")
+        for width in self.ema_widths:
+            gamma_of_width(width)  # raises ValueError
         unheard = [name for name in self.data.selection.scores if name not in self.model.conditions]
         if unheard and self.model.conditions:
             raise ValueError(
@@ -105,11 +122,11 @@ class TrainConfig:
 
 
 def completed(config: TrainConfig, *, latent_channels: int, text_dim: int) -> TrainConfig:
-    """The configuration with what comes from the codec and the text encoder. Raises ValueError where they disagree."""
+    """The configuration with what comes from the codec and the text encoder. Raises ConfigError where they disagree."""
     for name, value in (("latent_channels", latent_channels), ("text_dim", text_dim)):
         asked = getattr(config.model, name)
         if asked not in (None, value):
-            raise ValueError(f"model.{name} is {asked}, but the codec and the text encoder give {value}")
+            raise ConfigError(f"model.{name} is {asked}, but the codec and the text encoder give {value}")
     return replace(config, model=replace(config.model, latent_channels=latent_channels, text_dim=text_dim))
 
 

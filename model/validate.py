@@ -8,7 +8,6 @@ how much larger the loss is with another clip's caption. Where it is zero, text 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -55,11 +54,22 @@ class Validator:
             plain, examples.flow, patch=examples.patch, stride=examples.stride, budget=examples.budget, seed=0
         )
         segments: list[Segment] = []
+        self.unusable: list[str] = []
+        """Clips that have gone since they were curated, or whose values are not numbers."""
         for index in order[: config.num_clips]:
-            with suppress(VideoError):  # one that has gone since it was curated
-                segments += _fixed_segments(data, index, fixed, config.times)
+            try:
+                found = _fixed_segments(data, index, fixed, config.times)
+            except VideoError:
+                self.unusable.append(data.sample_ids[index])
+                continue
+            if all(segment.x.isfinite().all() for segment in found):
+                segments += found
+            else:
+                self.unusable.append(data.sample_ids[index])
         if not segments:
-            raise TrainingError(f"none of {len(data)} held-out samples fits a budget of {self.budget} tokens")
+            raise TrainingError(
+                f"none of {len(data)} held-out samples fits a budget of {self.budget} tokens and can be read"
+            )
         self.batches = self._pack(segments, names)
         self.swapped = self._pack(_with_other_texts(segments, len(config.times)), names)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,10 @@ _SHEET_PICTURES, _SHEET_WIDTH_PX, _GAP_PX = 8, 1280, 4
 
 
 def read_pictures(path: Path, *, most: int = 10_000) -> tuple[np.ndarray, float | None]:
-    """Frames uint8 `[T, H, W, 3]` of a video or image, and the frame rate of a video. UsageError when it is neither."""
+    """Frames uint8 `[T, H, W, 3]` of a video or image, and the frame rate of a video.
+
+    Raises UsageError when it is neither, or has more than `most` frames.
+    """
     if not path.is_file():
         raise UsageError(f"{path}: no such file")
     if path.suffix.lower() in PICTURE_SUFFIXES:
@@ -37,7 +40,9 @@ def read_pictures(path: Path, *, most: int = 10_000) -> tuple[np.ndarray, float 
     try:
         with open_video(path) as video:
             info = video.info
-            shown = list(_first(video.frames(), most))
+            shown = list(islice(video.frames(), most + 1))
+            if len(shown) > most:
+                raise UsageError(f"{path}: more than {most} frames; cut it into parts, or to what is looked at")
             frames = [to_rgb(frame, info) for _, frame in shown]
             spans = [float((later - pts) * info.time_base) for (pts, _), (later, _) in pairwise(shown)]
     except VideoError as error:
@@ -139,10 +144,3 @@ def _write_with_pillow(path: Path, frames: list[np.ndarray], fps: float) -> None
         raise UsageError(f"{path}: {len(images)} frames do not fit a still; write .mp4, .gif or .webp")
     settings: dict[str, Any] = {"lossless": True} if path.suffix.lower() == ".webp" else {}
     images[0].save(path, save_all=True, append_images=images[1:], duration=round(1000 / fps), loop=0, **settings)
-
-
-def _first(items: Iterable, most: int) -> Iterator:
-    for number, item in enumerate(items):
-        if number == most:
-            return
-        yield item

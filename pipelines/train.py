@@ -11,7 +11,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from model.evaluate import ClipFeatures, Features, RandomFeatures, attribute_accuracy, distances, drawn_questions
+from model.evaluate import (
+    ClipFeatures,
+    Features,
+    RandomFeatures,
+    attribute_accuracy,
+    clip_score,
+    distances,
+    drawn_questions,
+)
 from model.parallel import World
 from model.plan import describe_plan, plan_run, time_step
 from model.requests import Request, fulfil
@@ -32,7 +40,7 @@ def plan_training(source: str, out: Path | None, config: TrainConfig, *, probe: 
     """Figures of a run and their description. `out` is that of a run under way, whose codec is taken."""
     with tempfile.TemporaryDirectory() as scratch:
         home = out if out is not None and out.exists() else Path(scratch)
-        parts = open_parts(source, home, config, world=World.alone())
+        parts = open_parts(source, home, config, world=World.alone(), store=False)
         stride = parts.codec.stride[0]
         seconds = time_step(parts.data, parts.text, parts.config, stride=stride) if probe else None
         plan = plan_run(parts.data, parts.text, parts.config, stride=stride, seconds_per_step=seconds)
@@ -120,12 +128,14 @@ def evaluate_run(
         held_out = HeldOut.open(studio, source, run)
         result["held_out"] = held_out.loss()
         real, canvases = zip(*islice(held_out.pairs(), clips), strict=True)
+        made = studio.draw(canvases)
         features: Features = RandomFeatures()
         if clip is not None:
             name, _, weights = clip.partition(":")
-            features = ClipFeatures(name, weights)
+            features = fitting = ClipFeatures(name, weights)
+            result["clip_score"] = clip_score(made, [canvas.prompt or "" for canvas in canvases], fitting)
         if len(real) > 1:  # one has no spread
-            result["distances"] = distances(real, studio.draw(canvases), features)
+            result["distances"] = distances(real, made, features)
     if drawn:
         usual = studio.usual
         questions = drawn_questions(

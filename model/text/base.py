@@ -24,6 +24,10 @@ class TextEncoder(Protocol):
         """States `[M_i, dim]` of each text. Raises TextTooLongError for one that does not fit."""
         ...
 
+    def takes(self, text: str) -> bool:
+        """Whether `encode` can take a text."""
+        ...
+
     def fingerprint(self) -> str:
         """Hash of weights, vocabulary and configuration: equal only if all states are equal."""
         ...

@@ -87,6 +87,9 @@ class CachedTextEncoder:
     def encode(self, texts: list[str]) -> list[Tensor]:
         return [self._read(text) for text in texts]
 
+    def takes(self, text: str) -> bool:
+        return text_id(text, self._encoder_id) in self._places
+
     def fingerprint(self) -> str:
         return self._encoder_id
 

@@ -51,6 +51,9 @@ class TinyTextEncoder(nn.Module):
     def dim(self) -> int:
         return self.config.dim
 
+    def takes(self, text: str) -> bool:
+        return len(self.vocabulary.encode(text)) <= self.config.max_tokens
+
     def encode(self, texts: list[str]) -> list[Tensor]:
         """States `[M_i, D]` of each text."""
         if not texts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -75,6 +76,9 @@ def train_codec(
 def encode(
     dataset: DatasetArg,
     codec: Annotated[str, typer.Option(metavar="RUN", help="Codec run or file, or diffusers:FOLDER_OR_REPOSITORY.")],
+    preset: Annotated[
+        str, typer.Option(help="Preset of `train` whose sizes, rate and lengths are taken: tiny, small, base or large.")
+    ] = "tiny",
     text: Annotated[
         str | None, typer.Option(help="Text encoder whose states to cache: a folder or repository.")
     ] = None,
@@ -96,14 +100,15 @@ def encode(
 
     Example: reelwright encode dataset --codec runs/codec --set encode.windows.fps=8
     """
-    from curate.config import to_toml
+    from curate.config import to_toml, to_tree
     from pipelines.encode import EncodeSettings, copy_training_files, encode_captions, encode_latents, plan_encode
     from pipelines.engine import Engine
     from pipelines.run import recorded_run
 
     flags = [*(["engine.local=true"] if local else []), *([f'engine.address="{address}"'] if address else [])]
     flags += [f'text.name="{text}"'] if text else []
-    settings = _settings(EncodeSettings, config, [*(set_ or []), *flags])
+    windows = to_tree(_preset(preset).data.windows)
+    settings = _settings(EncodeSettings, config, [*(set_ or []), *flags], base={"encode": {"windows": windows}})
     target = Dataset(dataset)
     if dry_run:
         _, report = plan_encode(target, codec, settings.encode, retry=retry)
@@ -259,15 +264,19 @@ def evaluate(
     run: Annotated[str, typer.Argument(metavar="RUN", help="Run folder of `reelwright train`.")],
     dataset: Annotated[str | None, typer.Argument(metavar="[DATASET]", help="For held-out loss and distances.")] = None,
     drawn: Annotated[int, typer.Option(help="Prompts of the drawn world, judged by their facts; 0 for none.")] = 0,
-    clips: Annotated[int, typer.Option(help="Held-out clips for the distances.")] = 64,
+    clips: Annotated[int, typer.Option(min=1, help="Held-out clips for the distances.")] = 64,
     step: Annotated[int | None, typer.Option(help="Checkpoint of this step; default the newest.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
-    clip: Annotated[str | None, typer.Option(help="CLIP features as MODEL:WEIGHTS of open_clip, if at hand.")] = None,
+    clip: Annotated[
+        str | None, typer.Option(help="CLIP score, and distances in features of CLIP: MODEL:WEIGHTS of open_clip.")
+    ] = None,
     config: ConfigOpt = None,
     set_: SetOpt = None,
     json: JsonOpt = False,
 ) -> int:
     """Measure a run: held-out loss at fixed times, distances to held-out clips, facts shown of drawn prompts.
+
+    Held-out clips are compared as the codec gives them back, so distances are those of the transformer alone.
 
     Example: reelwright model eval runs/first dataset --drawn 128
     """
@@ -297,10 +306,16 @@ def share(
 
 
 def _run_and_prompt(run: str | None, prompt: str | None) -> tuple[str, str | None]:
-    """Of a single argument, an existing folder is the run, and anything else a prompt for the included model."""
+    """Of a single argument, an existing folder is the run, and anything else a prompt for the included model.
+
+    Raises UsageError for a path that leads nowhere.
+    """
+    from curate.errors import UsageError
     from model.bundled import BUNDLED
 
-    if prompt is None and run is not None and not Path(run).exists():
+    if prompt is None and run is not None and not os.path.exists(run):  # which takes a prompt of any length
+        if "/" in run and " " not in run:
+            raise UsageError(f"no run folder {run}; of a run, give RUN and PROMPT")
         run, prompt = None, run
     return run or str(BUNDLED), prompt
 
@@ -308,14 +323,21 @@ def _run_and_prompt(run: str | None, prompt: str | None) -> tuple[str, str | Non
 def _train_settings(
     preset: str, path: Path | None, sets: list[str] | None, codec: str | None, steps: int | None
 ) -> Any:
-    from curate.config import nearest, to_tree
-    from curate.errors import ConfigError
-    from model.train_config import PRESETS, TrainConfig
+    from curate.config import to_tree
+    from model.train_config import TrainConfig
 
-    if preset not in PRESETS:
-        raise ConfigError(f"no preset {preset!r}; {nearest(preset, PRESETS)}")
     flags = [*([f'data.codec="{codec}"'] if codec else []), *([f"steps={steps}"] if steps else [])]
-    return _settings(TrainConfig, path, [*(sets or []), *flags], base=to_tree(PRESETS[preset]()))
+    return _settings(TrainConfig, path, [*(sets or []), *flags], base=to_tree(_preset(preset)))
+
+
+def _preset(name: str) -> Any:
+    from curate.config import nearest
+    from curate.errors import ConfigError
+    from model.train_config import PRESETS
+
+    if name not in PRESETS:
+        raise ConfigError(f"no preset {name!r}; {nearest(name, PRESETS)}")
+    return PRESETS[name]()
 
 
 def _parsed_size(size: str | None) -> dict[str, int]:
@@ -324,7 +346,7 @@ def _parsed_size(size: str | None) -> dict[str, int]:
     if size is None:
         return {}
     width, _, height = size.lower().partition("x")
-    if not (width.isdigit() and height.isdigit()):
+    if not (width.isdigit() and height.isdigit() and int(width) and int(height)):
         raise UsageError(f"--size {size}: expected width x height in pixels, for example 96x64")
     return {"width": int(width), "height": int(height)}
 

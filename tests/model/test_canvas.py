@@ -234,6 +234,28 @@ def test_repainting_and_outpainting_leave_the_given_pixels_alone(studio):
     assert np.array_equal(wide[:, 8:40, 16:40], video)
 
 
+@pytest.mark.parametrize(
+    "box",
+    [
+        Box(top=100, left=100, height=8, width=8),
+        Box(top=0, left=-8, height=8, width=8),
+        Box(top=0, left=0, height=0, width=8),
+        Box(top=0, left=20, height=8, width=8),
+    ],
+)
+def test_a_box_beyond_the_picture_is_refused(studio, box):
+    video = make_video(11, 5, 24, 24)
+    with pytest.raises(UsageError, match="does not lie within a picture of 24x24 px"):
+        edit.repaint(studio, video, box, fps=8.0, prompt=None)
+    with pytest.raises(UsageError, match="does not lie within a picture of 24x24 px"):
+        edit.outpaint(studio, video, height=24, width=24, top=box.top, left=box.left - 1, fps=8.0, prompt=None)
+
+
+def test_a_prototype_is_never_stretched(studio):
+    with pytest.raises(UsageError, match="would be stretched to 64x32 px"):
+        edit.refine(studio, make_video(14, 5, 16, 16), height=32, width=64, fps=8.0, prompt=None)
+
+
 def test_a_prototype_is_refined_to_full_size(studio):
     made = edit.refine(studio, make_video(14, 9, 16, 16), height=32, width=32, fps=8.0, prompt=None, strength=0.9)
     assert made.shape == (9, 32, 32, 3)

@@ -5,13 +5,15 @@ import pytest
 from stand_ins import make_data, make_model, make_text, tiny_config
 from test_train import make_config, make_trainer
 
-from curate.errors import TrainingError
+from curate.errors import TrainingError, WeightsError
 from model.canvas import Canvas
 from model.codec.pca import PCACodec
 from model.evaluate import (
+    ClipFeatures,
     Question,
     RandomFeatures,
     attribute_accuracy,
+    clip_score,
     distances,
     drawn_questions,
     frechet_distance,
@@ -149,3 +151,31 @@ def test_drawn_questions_are_answered_right_by_what_they_describe():
         assert all(shown.values())
         assert ("motion" in shown) == (canvas.frames > 1)
         assert not all(question.judge(255 - video).values())
+
+
+def test_the_clip_score_compares_videos_with_their_prompts(tmp_path):
+    import json
+
+    import open_clip
+    from safetensors.torch import save_file
+
+    sizes = {
+        "embed_dim": 16,
+        "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
+        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
+    }
+    (tmp_path / "score-clip.json").write_text(json.dumps(sizes))
+    open_clip.add_model_config(tmp_path / "score-clip.json")
+    weights = open_clip.create_model("score-clip").state_dict()
+    file = tmp_path / "weights.safetensors"
+    save_file({name: tensor.contiguous() for name, tensor in weights.items()}, file)
+    features = ClipFeatures("score-clip", str(file))
+    videos = list(np.random.default_rng(0).integers(0, 255, (3, 4, 20, 30, 3), np.uint8))
+    prompts = ["a red circle", "two cats", "rain over a lake"]
+    found = clip_score(videos, prompts, features)
+    cosines = np.array([[features(video) @ features.of_text(prompt) for prompt in prompts] for video in videos])
+    assert found["cosine"] == pytest.approx(np.trace(cosines) / 3, abs=1e-5)
+    assert found["cosine_other_prompt"] == pytest.approx((cosines[0, 1] + cosines[1, 2] + cosines[2, 0]) / 3, abs=1e-5)
+    (tmp_path / "weights.pt").write_bytes(b"any")
+    with pytest.raises(WeightsError, match=r"read from \.safetensors only"):
+        ClipFeatures("score-clip", str(tmp_path / "weights.pt"))

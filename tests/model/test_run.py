@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +9,7 @@ from small_dataset import make_dataset
 from stand_ins import tiny_config
 
 from curate.drawn.judge import judge
-from curate.errors import ConfigError, UsageError, WeightsError
+from curate.errors import ConfigError, TrainingError, UsageError, WeightsError
 from model.bundled import BUNDLED
 from model.canvas import Canvas
 from model.checkpoint import list_checkpoints
@@ -103,6 +104,39 @@ def test_running_again_goes_on_and_another_codec_is_refused(dataset, run, tmp_pa
         train(dataset.uri, run, config)
 
 
+def test_a_run_keeps_its_text_codec_and_seed_whatever_it_is_told_later(dataset, run, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    files = {name: (copy / name).read_bytes() for name in ("text.json", "codec.safetensors", "config.toml")}
+    words = replace(make_config().data, text_encoder=TinyTextConfig(dim=16, layers=1, heads=2))
+    for changes, message in (({"seed": 5}, r"seed = 5 \(was 0\)"), ({"data": words}, "data.text_encoder")):
+        with pytest.raises(ConfigError, match=message):
+            train(dataset.uri, copy, make_config(steps=6, **changes))
+    assert {name: (copy / name).read_bytes() for name in files} == files
+    assert train(dataset.uri, copy, make_config(steps=5))["step"] == 5
+
+
+def test_a_codec_that_was_exchanged_is_noticed(dataset, run, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    save_codec(PCACodec(stride=(4, 8, 8), z_dim=6), copy)
+    with pytest.raises(WeightsError, match="its weights belong to the codec"):
+        train(dataset.uri, copy, make_config(steps=6))
+    with pytest.raises(WeightsError, match="its weights belong to the codec"):
+        load_studio(copy, device="cpu")
+
+
+def test_what_cannot_be_trained_is_refused_before_anything_is_written(dataset, tmp_path):
+    few = TinyTextConfig(dim=8, layers=1, heads=2, max_tokens=2)
+    for changes, error, message in (
+        ({"packs": PackConfig(token_budget=1)}, TrainingError, "packs.token_budget = 1 tokens"),
+        ({"data": replace(make_config().data, text_encoder=few)}, ConfigError, "data.text_encoder more max_tokens"),
+    ):
+        with pytest.raises(error, match=message):
+            train(dataset.uri, tmp_path / "run", make_config(**changes))
+        assert not (tmp_path / "run").exists()
+
+
 def test_an_empty_selection_stops_before_anything_is_written(dataset, tmp_path):
     data = replace(make_config().data, codec=str(save_codec(PCACodec(stride=(4, 8, 8), z_dim=6), tmp_path)))
     empty = replace(data, selection=SelectionConfig(captions=("human",)))
@@ -132,8 +166,6 @@ def test_a_video_that_has_gone_is_named_and_training_goes_on(tmp_path):
     ],
 )
 def test_a_damaged_run_says_what_is_wrong(run, tmp_path, damage, message):
-    import shutil
-
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
     for folder in list_checkpoints(copy):
@@ -151,8 +183,6 @@ def test_a_folder_without_a_run_is_an_error(tmp_path):
 
 
 def test_weights_of_another_text_encoder_are_refused(run, tmp_path):
-    import shutil
-
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
     tree = json.loads((copy / "text.json").read_text())

@@ -13,7 +13,7 @@ import torch
 from stand_ins import CHANNELS, STRIDE, MemoryData, make_data, make_sample, make_text, tiny_config
 
 from curate.config import fingerprint
-from curate.errors import TrainingError, WeightsError
+from curate.errors import ConfigError, TrainingError, WeightsError
 from model.batches import Batches, StepBatches
 from model.checkpoint import list_checkpoints, read_state, read_tensors
 from model.conditioning import PinConfig
@@ -233,14 +233,21 @@ def test_training_does_not_change_its_configuration(tmp_path):
     assert read_state(tmp_path / "step-00000012")["config"] == before
 
 
-def test_values_that_are_no_numbers_are_named_and_weigh_nothing(tmp_path):
-    data = make_data()
-    broken = data.samples[7]
+@pytest.mark.parametrize("prediction", ["v", "residual"])
+def test_values_that_are_no_numbers_are_named_and_weigh_nothing(tmp_path, prediction):
+    data, held_out = make_data(), make_data(2)
+    broken, infinite, unseen = data.samples[7], data.samples[3], held_out.samples[1]
     data.samples[7] = replace(broken, latent=torch.full_like(broken.latent, float("nan")))
-    record = make_trainer(tmp_path, data=data).run()
-    assert record["unusable_samples"] == [broken.sample_id]
+    data.samples[3] = replace(infinite, scores={"motion": float("inf")})
+    held_out.samples[1] = replace(unseen, sample_id="unseen", latent=torch.full_like(unseen.latent, float("nan")))
+    held_out.sample_ids[1] = "unseen"
+    config = make_config(flow=FlowConfig(prediction=prediction))
+    trainer = make_trainer(tmp_path, config, data=data, val_data=held_out)
+    record = trainer.run()
+    assert record["unusable_samples"] == [broken.sample_id, "unseen"]
     assert record["total"]["skipped"] == 0
     assert np.isfinite(record["loss"])
+    assert np.isfinite(trainer.validate()["loss"])
 
 
 def test_a_loss_without_meaning_is_skipped_then_rolled_back_and_training_finishes(tmp_path):
@@ -327,7 +334,7 @@ def test_presets_take_their_sizes_from_codec_and_text_encoder():
     for preset in PRESETS.values():
         config = completed(preset(), latent_channels=16, text_dim=64)
         assert (config.model.latent_channels, config.model.text_dim) == (16, 64)
-    with pytest.raises(ValueError, match=r"model\.text_dim is 64, but the codec and the text encoder give 32"):
+    with pytest.raises(ConfigError, match=r"model\.text_dim is 64, but the codec and the text encoder give 32"):
         completed(config, latent_channels=16, text_dim=32)
 
 

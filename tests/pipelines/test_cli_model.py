@@ -57,6 +57,9 @@ def test_training_says_how_it_goes_and_what_it_took(dataset, tmp_path, capsys):
 
 
 def test_a_dry_run_prints_settings_and_costs_and_writes_nothing(dataset, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert run_command("train", dataset.uri, "--out", tmp_path / "empty", "--dry-run", *settings()) == 0
+    assert not list((tmp_path / "empty").iterdir())
     assert run_command("train", dataset.uri, "--out", tmp_path / "run", "--dry-run", *settings()) == 0
     told = capsys.readouterr().out
     assert "width = 24" in told
@@ -164,6 +167,13 @@ def test_a_storyboard_is_a_file(run, tmp_path):
         (("--task", "animate"), "animate takes 1 inputs, got 0"),
         (("--size", "big"), "expected width x height in pixels"),
         (("--task", "animate", "--input", "VIDEO", "--size", "32x32"), "or ask for --resize"),
+        (("--size", "0x16"), "expected width x height in pixels"),
+        (("--fps", "0"), "fps must be above 0, got 0"),
+        (("--task", "restyle", "--input", "VIDEO", "--frames", "9"), "restyle takes no frames; make, loop"),
+        (("--task", "restyle", "--input", "VIDEO", "--negative", "ugly"), "restyle takes no negative"),
+        (("--task", "restyle", "--input", "VIDEO", "--fps", "2"), "and would play faster or slower"),
+        (("--set", "sampling.guidance=nan"), "guidance must be a number from 0 up"),
+        (("--set", "request.scores.aesthetic=6"), "scores.aesthetic: this model was not told it"),
         (("--frames", "5", "--seconds", "1"), "give seconds or frames, not both"),
         (("--task", "animate", "--input", "nowhere.png"), "nowhere.png: no such file"),
         (("--task", "animate", "--input", "TEXT"), "not an image that can be read"),
@@ -193,6 +203,33 @@ def test_a_prompt_that_is_too_long_is_refused(run, tmp_path, capsys):
     status = run_command("sample", run, "word " * 600, "--out", tmp_path / "a.png", "--size", "16x16", "--frames", 1)
     assert status == 2
     assert "is too long for its encoder" in capsys.readouterr().err
+
+
+def test_one_word_may_be_a_run_and_a_prompt_may_be_long(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run_command("sample", "runs/typo", "--out", "a.png", "--frames", 1) == 2
+    assert "no run folder runs/typo" in capsys.readouterr().err
+    assert run_command("sample", "word " * 700, "--out", "a.png", "--frames", 1) == 2
+    assert "is too long for its encoder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("data.linear_stride=[4,8]", "linear_stride must be three numbers"),
+        ("data.linear_stride=[0,8,8]", "linear_stride must be three numbers"),
+        ("data.linear_z_dim=9999", "linear_z_dim must be 1 to 768"),
+        ("data.linear_balance=2", "linear_balance is a share"),
+        ("model.latent_channels=9", "model.latent_channels is 9, but the codec"),
+        ("ema_widths=[0.5]", "an average has a width between 0 and 0.28"),
+    ],
+)
+def test_settings_that_cannot_be_are_one_line_and_leave_nothing(dataset, tmp_path, capsys, setting, message):
+    assert run_command("train", dataset.uri, "--out", tmp_path / "run", *settings([*SMALL, setting])) == 2
+    told = capsys.readouterr().err
+    assert message in told
+    assert "Traceback" not in told
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_is_handed_on_small(run, tmp_path, capsys):
