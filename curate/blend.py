@@ -83,6 +83,12 @@ def choose_caption(
     return Choice(_varied(captions[kind], config, seed, key), kind, order[0])
 
 
+def possible_captions(captions: Mapping[str, str], config: BlendConfig) -> list[str]:
+    """The captions of a sample that `choose_caption` may draw, before their form is varied."""
+    there = [kind for kind in config.weights if captions.get(kind)]
+    return [captions[kind] for kind in there if config.weights[kind]] or [captions[kind] for kind in there]
+
+
 def best_captions(rows: Iterable[Mapping[str, Any]], *, prefer: Sequence[str] = ()) -> dict[str, dict[str, str]]:
     """The best accepted caption of each kind for each clip: clip_id -> kind -> text.
 

@@ -27,6 +27,7 @@ from model.tokens import Shape
 
 if TYPE_CHECKING:
     from model.dataset import Sample
+    from model.train_config import TrainConfig
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,20 @@ class StepBatches:
     """Where the data stands after this step."""
     unusable: tuple[str, ...]
     """Samples of this rank that cannot be read, or whose values are not numbers; they weigh nothing."""
+
+
+def batches_of(
+    data: TrainingData, config: TrainConfig, world: World, *, stride: int, workers: int = 0, keep_mib: int = 0
+) -> Batches:
+    """The batches that a completed configuration asks for; `stride` is the codec's, in pictures per slot.
+
+    Raises TrainingError when no sample can be trained on.
+    """
+    examples = Examples(
+        config.examples, config.flow, patch=config.model.patch, stride=stride, budget=config.packs.token_budget,
+        seed=config.seed,
+    )  # fmt: skip
+    return Batches(data, examples, config.packs, config.model, world, workers=workers, keep_mib=keep_mib)
 
 
 class Batches:

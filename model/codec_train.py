@@ -28,7 +28,6 @@ from curate.counter_random import generator
 from curate.errors import ConfigError, DatasetError
 from model.codec.base import RunningStats
 from model.codec.files import FILE_NAME, load_codec, save_codec
-from model.codec.patches import patch_values
 from model.codec.pca import PCACodec, fit_pca
 from model.codec.units import UnitCodec
 from model.codec.vae import CausalVAE, VAEConfig
@@ -75,9 +74,6 @@ class CodecTrainConfig:
     def __post_init__(self) -> None:
         if self.steps < 1 or self.save_every_steps < 1 or self.warmup_steps < 0:
             raise ValueError("steps and save_every_steps must be at least 1, warmup_steps at least 0")
-        most = patch_values(self.vae.stride)
-        if self.vae.z_dim > most:
-            raise ValueError(f"vae.z_dim can be {most} at most, the values of a patch, got {self.vae.z_dim}")
         if not 0 <= self.cooldown_share <= 1:
             raise ValueError(f"cooldown_share is a share of the steps, from 0 to 1, got {self.cooldown_share}")
 

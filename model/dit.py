@@ -312,6 +312,11 @@ class Conditions(nn.Module):
         self.centre.copy_(torch.tensor(centre))
         self.scale.copy_(torch.tensor(scale))
 
+    @property
+    def seen(self) -> list[bool]:
+        """Which of them the training set knew: centre 0 and scale 1 are those of one that was never known."""
+        return ((self.centre != 0) | (self.scale != 1)).tolist()
+
     def forward(self, values: Tensor, known: Tensor) -> Tensor:
         normal = ((values - self.centre) / self.scale).clamp(-4, 4)  # [S, K]
         angles = normal[..., None] * torch.tensor(_CONDITION_WAVES, device=values.device)

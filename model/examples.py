@@ -190,8 +190,9 @@ def sample_conditions(sample: Sample) -> dict[str, float]:
     _, _, crop_height_px, crop_width_px = sample.crop
     crop = crop_height_px * crop_width_px / (height_px * width_px)
     known = picture_conditions(fps=sample.fps, width_px=width_px, height_px=height_px, crop=crop)
-    told = {name: score for name, score in sample.scores.items() if score is not None}
-    return known | {name: float(score) for name, score in told.items() if math.isfinite(score)}
+    return known | {
+        name: float(score) for name, score in sample.scores.items() if score is not None and math.isfinite(score)
+    }
 
 
 def picture_conditions(*, fps: float, width_px: int, height_px: int, crop: float = 1.0) -> dict[str, float]:
@@ -217,7 +218,7 @@ def condition_scales(samples: Iterable[Sample], names: Sequence[str]) -> tuple[l
 def value_deviations(samples: Iterable[Sample], examples: Examples) -> Tensor:
     """How far each value of a token lies from zero, in the mean over samples: root mean squares `[P]`.
 
-    Samples whose latents are no numbers are passed over, as in training.
+    Tokens that are no numbers are passed over.
     """
     tokens = torch.cat([examples.clean_tokens(sample, 0)[0] for sample in samples])
     return tokens[tokens.isfinite().all(dim=1)].square().mean(dim=0).sqrt().clamp(min=1e-3)

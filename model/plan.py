@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from model.batches import Batches
+from model.batches import Batches, batches_of
 from model.device import autocast
 from model.dit import DiT, DiTConfig
-from model.examples import Examples, TrainingData
+from model.examples import TrainingData
 from model.flops import batch_flops
 from model.flow import squared_errors, weighted_loss
 from model.pack import Item, PackStream
@@ -41,7 +41,7 @@ def plan_run(
     seconds_per_step: float | None = None,
 ) -> dict[str, Any]:
     """All figures by name. `config` is a completed one, `stride` the codec's. TrainingError when nothing fits."""
-    batches = _batches(data, config, stride)
+    batches = batches_of(data, config, World.alone(), stride=stride, keep_mib=256)
     lengths = [batches.num_tokens(Item(0, index)) for index in range(len(batches.used))]
     packs = _trial_packs(batches, config)
     tokens = [sum(pack) for pack in packs]
@@ -75,7 +75,7 @@ def plan_run(
 
 def time_step(data: TrainingData, text: TextEncoder, config: TrainConfig, *, stride: int, steps: int = 3) -> float:
     """Seconds of one step on this device, forward and backward, after one to warm up."""
-    batches = _batches(data, config, stride)
+    batches = batches_of(data, config, World.alone(), stride=stride, keep_mib=256)
     world = World.current()
     model = VideoModel(DiT(config.model), text, config.flow).to(world.device)
     model.dit.recompute = config.parallel.recompute
@@ -144,14 +144,6 @@ def describe_plan(plan: dict[str, Any]) -> str:
             f"time          {plan['seconds_per_step']:.3g} s per step here, {plan['hours']:.2f} h ({rate:.3g}/s)"
         )
     return "\n".join(lines)
-
-
-def _batches(data: TrainingData, config: TrainConfig, stride: int) -> Batches:
-    examples = Examples(
-        config.examples, config.flow, patch=config.model.patch, stride=stride, budget=config.packs.token_budget,
-        seed=config.seed,
-    )  # fmt: skip
-    return Batches(data, examples, config.packs, config.model, World(0, 1, torch.device("cpu")), keep_mib=256)
 
 
 def _trial_packs(batches: Batches, config: TrainConfig) -> list[list[int]]:

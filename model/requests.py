@@ -28,11 +28,12 @@ Task = Literal[
     "repaint", "outpaint", "refine",
 ]  # fmt: skip
 TASKS: tuple[str, ...] = get_args(Task)
+_OWN_LENGTH = ("make", "loop", "roll", "animate", "extend", "extend-before", "connect", "close-loop")
 _READ_BY: dict[str, tuple[str, ...]] = {
     "negative": ("make", "loop"),
     "scores": ("make", "loop"),
-    "frames": ("make", "loop", "roll", "animate", "extend", "extend-before", "connect", "close-loop"),
-    "seconds": ("make", "loop", "roll", "animate", "extend", "extend-before", "connect", "close-loop"),
+    "frames": _OWN_LENGTH,
+    "seconds": _OWN_LENGTH,
     "panels": ("roll",),
     "box": ("repaint",),
     "strength": ("restyle", "repaint", "refine"),
@@ -120,11 +121,10 @@ def fulfil(studio: Studio, request: Request, out: Path, *, notes: Mapping[str, A
 
 def _told_scores(studio: Studio) -> list[str]:
     """Names of the conditions whose values the model has seen in its training."""
-    conditions = studio.model.dit.condition_in
-    if conditions is None:
+    dit = studio.model.dit
+    if dit.condition_in is None:
         return []
-    seen = (conditions.centre != 0) | (conditions.scale != 1)
-    return [name for name, known in zip(studio.model.dit.config.conditions, seen.tolist(), strict=True) if known]
+    return [name for name, seen in zip(dit.config.conditions, dit.condition_in.seen, strict=True) if seen]
 
 
 def _pieces(studio: Studio, request: Request, inputs: list[np.ndarray]) -> Iterator[np.ndarray]:
@@ -216,7 +216,7 @@ def _completed(studio: Studio, request: Request) -> tuple[Request, list[np.ndarr
     frames: int | None
     if request.panels:
         frames = max(round(sum(panel.seconds for panel in request.panels) * fps), 1)
-    elif request.frames is not None or request.task not in _READ_BY["frames"]:
+    elif request.frames is not None or request.task not in _OWN_LENGTH:
         frames = request.frames
     else:
         frames = int(usual["frames"]) if request.seconds is None else max(round(request.seconds * fps), 1)

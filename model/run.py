@@ -21,10 +21,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from curate.blend import choose_caption
+from curate.blend import choose_caption, possible_captions
 from curate.config import build, load_toml, to_tree
 from curate.errors import ConfigError, DatasetError, WeightsError
-from model.batches import Batches
+from model.batches import batches_of
 from model.canvas import Canvas, device_of
 from model.checkpoint import find_checkpoint, list_checkpoints, put, read_state, read_tensors
 from model.codec.base import Codec
@@ -132,13 +132,9 @@ def open_parts(source: str | Path, out: Path, config: TrainConfig, *, world: Wor
     else:
         text = _load_or_make_text(source, out, config, data)
     full = completed(config, latent_channels=codec.z_dim, text_dim=text.dim)
-    _check_captions(data, text, full)
-    examples = Examples(
-        full.examples, full.flow, patch=full.model.patch, stride=codec.stride[0], budget=full.packs.token_budget,
-        seed=full.seed,
-    )  # fmt: skip
-    Batches(data, examples, full.packs, full.model, World.alone())  # raises when nothing fits
     if world.is_main:
+        _check_captions(data, text, full)
+        batches_of(data, full, World.alone(), stride=codec.stride[0])  # raises when nothing fits
         if begun:
             _check_unchanged(out, full)
         elif store:
@@ -302,13 +298,12 @@ def _check_codec(codec: Codec, state: dict[str, Any], run: Path) -> None:
 
 def _check_captions(data: TrainingSet, text: TextEncoder, config: TrainConfig) -> None:
     """Raise ConfigError when there are captions that the text encoder cannot take."""
-    weights = config.examples.captions.weights
-    refused: dict[str, str] = {}
-    for sample_id, row in zip(data.sample_ids, data.samples["captions"].to_pylist(), strict=True):
-        chosen = [(kind, caption) for kind, caption in row if weights.get(kind)] or row
-        for _, caption in chosen:
-            if not text.takes(caption):
-                refused[sample_id] = caption
+    refused = {
+        sample_id: caption
+        for sample_id, row in zip(data.sample_ids, data.samples["captions"].to_pylist(), strict=True)
+        for caption in possible_captions(dict(row), config.examples.captions)
+        if not text.takes(caption)
+    }
     if refused:
         some = ", ".join(list(refused)[:3])
         remedy = (
@@ -357,8 +352,10 @@ def _load_or_make_text(source: str | Path, out: Path, config: TrainConfig, data:
 
 
 def _store(out: Path, codec: Codec, text: TextEncoder, config: TrainConfig) -> None:
-    """Put codec and text encoder into a new run folder."""
+    """Put codec and text encoder into a new run folder. Raises ConfigError when another codec lies there."""
     if isinstance(codec, UnitCodec):
+        if (out / FILE_NAME).exists() and load_codec(out).fingerprint() != codec.fingerprint():
+            raise ConfigError(f"{out}: holds another codec than this run's; train into another folder")
         save_codec(codec, out)
     else:
         _write_json(out / _CODEC_NAME, {"codec": config.data.codec, "fingerprint": codec.fingerprint()})

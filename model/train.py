@@ -24,11 +24,11 @@ from torch import Tensor
 from curate.config import fingerprint, to_toml, to_tree
 from curate.errors import TrainingError, WeightsError
 from model import checkpoint
-from model.batches import Batches, StepBatches
+from model.batches import StepBatches, batches_of
 from model.device import autocast
 from model.dit import DiT
 from model.ema import PowerEma
-from model.examples import Examples, TrainingData, condition_scales, value_deviations
+from model.examples import TrainingData, condition_scales, value_deviations
 from model.flops import batch_flops
 from model.flow import squared_errors, weighted_loss
 from model.optim import (
@@ -77,14 +77,11 @@ class Trainer:
         self.config, self.out = config, Path(out)
         self.world = world or World.current()
         self.provenance, self.report = provenance or {}, report
-        examples = Examples(
-            config.examples, config.flow, patch=config.model.patch, stride=stride,
-            budget=config.packs.token_budget, seed=config.seed,
-        )  # fmt: skip
         keep_mib = config.data.selection.keep_mib
-        self.batches = Batches(
-            data, examples, config.packs, config.model, self.world, workers=config.workers, keep_mib=keep_mib
+        self.batches = batches_of(
+            data, config, self.world, stride=stride, workers=config.workers, keep_mib=keep_mib
         )  # fmt: skip
+        examples = self.batches.examples
         torch.manual_seed(config.seed)  # for the initial weights; everything else is drawn by counter
         self.model = VideoModel(DiT(config.model), text, config.flow)
         conditions, is_residual = self.model.dit.condition_in, config.flow.prediction == "residual"

@@ -59,10 +59,10 @@ class Validator:
         for index in order[: config.num_clips]:
             try:
                 found = _fixed_segments(data, index, fixed, config.times)
+                usable = all(segment.x.isfinite().all() for segment in found)
             except VideoError:
-                self.unusable.append(data.sample_ids[index])
-                continue
-            if all(segment.x.isfinite().all() for segment in found):
+                usable = False
+            if usable:
                 segments += found
             else:
                 self.unusable.append(data.sample_ids[index])

@@ -48,6 +48,9 @@ class VAEConfig:
             raise ValueError(f"stride must be three powers of two, got {self.stride}")
         if self.stride[1] != self.stride[2] or self.stride[1] < 2:
             raise ValueError(f"stride must reduce rows and columns alike, by 2 at least, got {self.stride}")
+        most = patch_values(self.stride)
+        if not 1 <= self.z_dim <= most:
+            raise ValueError(f"z_dim must be 1 to {most}, the values of a patch of {self.stride}, got {self.z_dim}")
 
 
 class CausalVAE(UnitCodec):

@@ -75,10 +75,10 @@ class PretrainedTextEncoder(nn.Module):
         """Tokens of a text, with the special ones."""
         return len(self.tokenizer(text)["input_ids"])
 
-    @torch.no_grad()
     def takes(self, text: str) -> bool:
         return self.num_tokens(text) <= self.max_tokens
 
+    @torch.no_grad()
     def encode(self, texts: list[str]) -> list[Tensor]:
         """States `[M_i, dim]` in fp32 of each text, with the special tokens that the tokenizer adds."""
         ids = [self.tokenizer(text)["input_ids"] for text in texts]

@@ -126,6 +126,15 @@ def test_a_codec_that_was_exchanged_is_noticed(dataset, run, tmp_path):
         load_studio(copy, device="cpu")
 
 
+def test_a_codec_that_lies_where_a_run_is_to_begin_is_never_lost(dataset, tmp_path):
+    file = save_codec(PCACodec(stride=(4, 8, 8), z_dim=6), tmp_path)
+    kept = file.read_bytes()
+    with pytest.raises(ConfigError, match="holds another codec than this run's"):
+        train(dataset.uri, tmp_path, make_config())
+    assert file.read_bytes() == kept
+    assert not (tmp_path / "text.json").exists()
+
+
 def test_what_cannot_be_trained_is_refused_before_anything_is_written(dataset, tmp_path):
     few = TinyTextConfig(dim=8, layers=1, heads=2, max_tokens=2)
     for changes, error, message in (
@@ -148,7 +157,6 @@ def test_an_empty_selection_stops_before_anything_is_written(dataset, tmp_path):
 def test_a_video_that_has_gone_is_named_and_training_goes_on(tmp_path):
     dataset = make_dataset(tmp_path / "dataset")
     out = tmp_path / "run"
-    save_codec(PCACodec(stride=(4, 8, 8), z_dim=6), out)
     train(dataset.uri, out, make_config(steps=1))
     (tmp_path / "dataset" / "footage" / "v1.mkv").unlink()
     record = train(dataset.uri, out, make_config(steps=4))

@@ -59,6 +59,7 @@ def encoder(request, tokenizer) -> PretrainedTextEncoder:
 
 def test_rows_are_ragged_and_a_caption_is_independent_of_its_neighbours(encoder):
     together = encoder.encode(TEXTS)
+    assert not any(row.requires_grad for row in together)
     assert [tuple(row.shape) for row in together] == [(6, 16), (2, 16), (1, 16), (6, 16)]
     assert encoder.dim == 16
     for text, row in zip(TEXTS, together, strict=True):
