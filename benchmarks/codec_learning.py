@@ -20,7 +20,7 @@ import torch
 
 from benchmarks.codec import FPS, SIZES, DrawnFootage
 from curate.drawn.describe import describe
-from curate.drawn.shot import MOVING_SLOTS
+from curate.drawn.shot import MOVING_SLOTS, TINY_UNTOLD
 from model.codec.files import load_codec
 from model.codec.units import UnitCodec
 from model.codec_train import LINEAR_NAME
@@ -34,9 +34,6 @@ from model.text.tiny import TinyTextConfig, TinyTextEncoder
 from model.text.vocabulary import learn_vocabulary
 from model.train import Trainer
 from model.train_config import TrainConfig, completed, tiny
-
-HIDDEN = ("texture", "count", "relation", "lighting", "camera", "text", "background_pattern")
-"""Slots that have one value in the tiny world, and would only lengthen captions."""
 
 
 def main() -> None:
@@ -76,7 +73,7 @@ def learn(codec: UnitCodec, footage: DrawnFootage, config: TrainConfig, out: Pat
     trainer.run()
     spent = time.process_time() - start
     sizes = [(height, width) for width, height in SIZES]
-    questions = drawn_questions(prompts, sizes=sizes, frames=(9, 17), fps=FPS, hidden=HIDDEN)
+    questions = drawn_questions(prompts, sizes=sizes, frames=(9, 17), fps=FPS, hidden=TINY_UNTOLD)
     with trainer.averaged(trainer.emas[0]), torch.no_grad():
         found = attribute_accuracy(Studio(trainer.model, codec, SampleConfig(steps=20), {}), questions)
     return {"cpu_s": round(spent), **{name: round(answer["share"], 3) for name, answer in found.items()}}
@@ -84,7 +81,7 @@ def learn(codec: UnitCodec, footage: DrawnFootage, config: TrainConfig, out: Pat
 
 def _sample(codec: UnitCodec, footage: DrawnFootage, index: int) -> Sample:
     video = whole_video(footage[index], codec.stride)
-    untold = (*HIDDEN, *(MOVING_SLOTS if video.shape[2] == 1 else ()))
+    untold = (*TINY_UNTOLD, *(MOVING_SLOTS if video.shape[2] == 1 else ()))
     mean, logvar = codec.moments(video)
     size = (video.shape[3], video.shape[4])
     return Sample(

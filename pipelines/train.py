@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from curate.drawn.shot import TINY_UNTOLD
 from model.evaluate import (
     ClipFeatures,
     Features,
@@ -143,6 +144,7 @@ def evaluate_run(
             sizes=[(int(usual["height"]), int(usual["width"]))],
             frames=[int(usual["frames"])],
             fps=usual["fps"],
+            hidden=TINY_UNTOLD,
         )
         result["facts"] = attribute_accuracy(studio, questions)
     return result

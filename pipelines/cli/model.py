@@ -263,7 +263,9 @@ def sample(
 def evaluate(
     run: Annotated[str, typer.Argument(metavar="RUN", help="Run folder of `reelwright train`.")],
     dataset: Annotated[str | None, typer.Argument(metavar="[DATASET]", help="For held-out loss and distances.")] = None,
-    drawn: Annotated[int, typer.Option(help="Prompts of the drawn world, judged by their facts; 0 for none.")] = 0,
+    drawn: Annotated[
+        int, typer.Option(help="Prompts of the demo's drawn world, judged by their facts; 0 for none.")
+    ] = 0,
     clips: Annotated[int, typer.Option(min=1, help="Held-out clips for the distances.")] = 64,
     step: Annotated[int | None, typer.Option(help="Checkpoint of this step; default the newest.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
