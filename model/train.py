@@ -311,7 +311,8 @@ class Trainer:
 
     def resume(self) -> bool:
         """Load the newest checkpoint of the run folder; False when there is none."""
-        if not checkpoint.list_checkpoints(self.out):
+        # The main rank says, and waits until all have heard: a late one must not find the first checkpoint of this run.
+        if not self.world.gather(bool(checkpoint.list_checkpoints(self.out)))[0]:
             return False
         state = self._load(checkpoint.find_checkpoint(self.out))
         self.cursor, self.counts = state["cursor"], state["counts"]

@@ -3,6 +3,7 @@
 import faulthandler
 import multiprocessing.forkserver as forkserver
 import shutil
+import time
 from dataclasses import replace
 from datetime import timedelta
 
@@ -40,7 +41,9 @@ def train_rank(rank, size, folder, modes):
     try:
         for mode in modes:
             world = World(rank, size, torch.device("cpu"))
-            make_trainer(f"{folder}/{mode}", config_for(mode), val_data=make_data(5), world=world).run()
+            trainer = make_trainer(f"{folder}/{mode}", config_for(mode), val_data=make_data(5), world=world)
+            time.sleep(rank)  # a rank that comes late must not take the first checkpoint for one to resume from
+            trainer.run()
     finally:
         dist.destroy_process_group()
         faulthandler.cancel_dump_traceback_later()
