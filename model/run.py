@@ -52,7 +52,7 @@ RUN_FILES = (FILE_NAME, _CODEC_NAME, _TEXT_NAME, "config.toml")
 """What a run folder can hold beside checkpoints and log."""
 _FIT_WINDOWS = 256
 _FIXED = (
-    *("seed", "data.linear_stride", "data.linear_z_dim", "data.linear_balance", "data.text_encoder"),
+    *("seed", "data.linear_stride", "data.linear_z_dim", "data.linear_balance", "data.text", "data.text_encoder"),
     *("model", "flow.prediction"),
 )
 """Settings that a run keeps from its first step to its last."""
@@ -342,7 +342,7 @@ def _load_or_make_text(source: str | Path, out: Path, config: TrainConfig, data:
         if (out / _TEXT_NAME).exists():
             known = json.loads((out / _TEXT_NAME).read_text())
             if known.get("fingerprint") != cached.fingerprint():
-                raise ConfigError(f"{out} was begun with another text encoder than {config.data.text}")
+                raise ConfigError(f"{out} was begun with another text encoder than {config.data.text.name}")
         return cached
     torch.manual_seed(config.seed)  # every process, and every new start, begins with the same weights
     if (out / _TEXT_NAME).exists():
@@ -362,8 +362,8 @@ def _store(out: Path, codec: Codec, text: TextEncoder, config: TrainConfig) -> N
     if isinstance(text, TinyTextEncoder):
         _write_json(out / _TEXT_NAME, {"built_in": text.config_tree()})
     else:
-        pretrained = to_tree(PretrainedTextConfig(name=config.data.text or ""))
-        _write_json(out / _TEXT_NAME, {"pretrained": pretrained, "fingerprint": text.fingerprint()})
+        assert config.data.text is not None
+        _write_json(out / _TEXT_NAME, {"pretrained": to_tree(config.data.text), "fingerprint": text.fingerprint()})
 
 
 def _load_text(home: Path) -> TextEncoder:

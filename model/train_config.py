@@ -16,6 +16,7 @@ from model.flow import FlowConfig
 from model.optim import OptimConfig
 from model.pack import PackConfig
 from model.parallel import ParallelConfig
+from model.text.pretrained import PretrainedTextConfig
 from model.text.tiny import TinyTextConfig
 from model.tokens import Shape
 from model.validate import ValidationConfig
@@ -44,8 +45,8 @@ class DataConfig:
     """Its latent channels."""
     linear_balance: float = 0.5
     """How far its channels are brought to the same deviation, 0 to 1: see `fit_pca`."""
-    text: str | None = None
-    """Folder or repository of a pretrained text encoder whose states were cached with `reelwright encode --text`.
+    text: PretrainedTextConfig | None = None
+    """The pretrained text encoder whose states were cached with `reelwright encode --text`, told as it was there.
     None trains the built-in one with the model."""
     text_encoder: TinyTextConfig = field(default_factory=TinyTextConfig)
     """The built-in text encoder."""

@@ -1,14 +1,20 @@
 """Adapters of pretrained text encoders on tiny random instances, and the cache of what they give."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from small_dataset import make_dataset
+from stand_ins import tiny_config
 
 from curate.errors import ConfigError, UsageError, WeightsError
 from model.codec.pca import PCACodec
 from model.dataset import SelectionConfig, open_text_cache, open_training_set
+from model.pack import PackConfig
+from model.run import load_studio, train
 from model.text.base import TextTooLongError
 from model.text.pretrained import PretrainedTextConfig, PretrainedTextEncoder, load_text_encoder
+from model.train_config import DataConfig, TrainConfig
 from model.training_files import write_training_files
 from pipelines.encode import encode_captions
 from pipelines.engine import Engine, EngineConfig
@@ -147,6 +153,22 @@ def test_the_cache_holds_each_caption_once_and_a_change_of_encoder_is_another_ke
     with pytest.raises(ConfigError, match="one encoder is needed"):
         open_text_cache(dataset)
     assert open_text_cache(dataset, encoder.fingerprint()).encode([text])[0].shape == (6, 16)
+
+
+def test_a_run_keeps_the_encoder_as_its_captions_were_encoded(tokenizer, tmp_path):
+    dataset = make_dataset(tmp_path / "data", 2)
+    save(PretrainedTextEncoder(tiny_model("llama"), tokenizer), tmp_path / "llama")
+    config = PretrainedTextConfig(name=str(tmp_path / "llama"), max_tokens=6, layer=-2)
+    encode(dataset, config)
+    data = DataConfig(linear_z_dim=6, text=config)
+    packs = PackConfig(token_budget=64, buffer=8)
+    settings = TrainConfig(steps=1, model=tiny_config(latent_channels=None, text_dim=None), data=data, packs=packs)
+    train(dataset.uri, tmp_path / "run", settings)
+    text = load_studio(tmp_path / "run", device="cpu").model.text
+    assert text.fingerprint() == open_text_cache(dataset).fingerprint()
+    other = replace(settings, steps=2, data=replace(data, text=replace(config, layer=-1)))
+    with pytest.raises(ConfigError, match=r"other settings: data\.text"):
+        train(dataset.uri, tmp_path / "run", other)
 
 
 def test_plain_files_carry_the_text_along(tokenizer, tmp_path):
