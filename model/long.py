@@ -129,9 +129,10 @@ class _Roll:
         if context is not None:
             given[: len(context)] = context
             ceiling[: len(context)] = floor[: len(context)] = self.config.context_level
-        conditions = picture_conditions(fps=self.fps, width_px=self.width, height_px=self.height)
+        size = picture_conditions(fps=self.fps, width_px=self.width, height_px=self.height)
         noise = job_noise(self.seed, n, values, "window", number)
         job = Job(
-            grid=grid, given=given, ceiling=ceiling, floor=floor, noise=noise, text=prompt, conditions=conditions
+            grid=grid, given=given, ceiling=ceiling, floor=floor, noise=noise, text=prompt,
+            negative=self.studio.negative, conditions={**size, **self.studio.scores},
         )  # fmt: skip
         return draw_samples(self.studio.model, [job], self.studio.config)[0]

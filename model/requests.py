@@ -30,8 +30,6 @@ Task = Literal[
 TASKS: tuple[str, ...] = get_args(Task)
 _OWN_LENGTH = ("make", "loop", "roll", "animate", "extend", "extend-before", "connect", "close-loop")
 _READ_BY: dict[str, tuple[str, ...]] = {
-    "negative": ("make", "loop"),
-    "scores": ("make", "loop"),
     "frames": _OWN_LENGTH,
     "seconds": _OWN_LENGTH,
     "panels": ("roll",),
@@ -103,6 +101,7 @@ def fulfil(studio: Studio, request: Request, out: Path, *, notes: Mapping[str, A
         if name not in told:
             raise UsageError(f"scores.{name}: this model was not told it; {nearest(name, told)}")
     request, inputs = _completed(studio, request)
+    studio = replace(studio, negative=request.negative, scores=request.scores)
     assert request.fps is not None
     count, few = write_pictures(out, _pieces(studio, request, inputs), fps=request.fps)
     sheet = out.with_suffix(".sheet.png")
@@ -136,7 +135,7 @@ def _pieces(studio: Studio, request: Request, inputs: list[np.ndarray]) -> Itera
         assert request.frames is not None
         canvas = Canvas(
             frames=request.frames, height=request.height, width=request.width, fps=request.fps, prompt=request.prompt,
-            negative=request.negative, seed=request.seed, loop=request.task == "loop", scores=request.scores,
+            seed=request.seed, loop=request.task == "loop",
         )  # fmt: skip
         yield from studio.draw([canvas])
     elif request.task == "roll":

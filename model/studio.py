@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,10 @@ class Studio:
     """What made the weights: run, step, fingerprints; stored beside every sample."""
     usual: dict[str, float] = field(default_factory=lambda: {"frames": 17, "height": 64, "width": 64, "fps": 8.0})
     """Length, size and rate of the footage that it was trained on, for requests that do not say."""
+    negative: str | None = None
+    """What everything that is made leads away from, unless a canvas says otherwise."""
+    scores: Mapping[str, float] = field(default_factory=dict)
+    """Wished curation scores of everything that is made; those of a canvas go before them."""
 
     @property
     def patch(self) -> Shape:
@@ -33,6 +37,10 @@ class Studio:
 
     def draw(self, canvases: Sequence[Canvas]) -> list[np.ndarray]:
         """Pictures uint8 `[frames, height, width, 3]` of each canvas. All are computed together, of whatever sizes."""
+        canvases = [
+            replace(canvas, negative=canvas.negative or self.negative, scores={**self.scores, **canvas.scores})
+            for canvas in canvases
+        ]
         jobs = [make_job(canvas, self.codec, self.patch) for canvas in canvases]
         samples = draw_samples(self.model, jobs, self.config)
         return [

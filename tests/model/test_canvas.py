@@ -289,6 +289,22 @@ def test_a_longer_roll_begins_like_a_shorter_one(studio):
     assert np.abs(long[:17].astype(int) - short[:17]).max() <= 1
 
 
+@pytest.mark.parametrize("kind", ["make", "extend", "roll"])
+def test_what_a_studio_leads_away_from_and_wishes_for_reaches_every_task(studio, kind):
+    def made(**changes):
+        steered = replace(studio, config=SampleConfig(steps=2, guidance=3.0, guidance_to=0.0), **changes)
+        if kind == "make":
+            return steered.draw([canvas()])[0]
+        if kind == "extend":
+            return edit.extend(steered, make_video(1, 9), frames=4, fps=8.0, prompt="a blue box")
+        return np.concatenate(
+            list(roll(steered, [Panel(prompt="a blue box", seconds=1.0)], height=32, width=24, fps=8.0))
+        )
+
+    assert not np.array_equal(made(), made(negative="two cats"))
+    assert not np.array_equal(made(), made(scores={"aesthetic": 9.0}))
+
+
 def test_impossible_storyboards_are_refused(studio):
     with pytest.raises(UsageError, match="at least one panel"):
         next(roll(studio, [], height=16, width=16, fps=8.0))

@@ -170,7 +170,6 @@ def test_a_storyboard_is_a_file(run, tmp_path):
         (("--size", "0x16"), "expected width x height in pixels"),
         (("--fps", "0"), "fps must be above 0, got 0"),
         (("--task", "restyle", "--input", "VIDEO", "--frames", "9"), "restyle takes no frames; make, loop"),
-        (("--task", "restyle", "--input", "VIDEO", "--negative", "ugly"), "restyle takes no negative"),
         (("--task", "restyle", "--input", "VIDEO", "--fps", "2"), "and would play faster or slower"),
         (("--set", "sampling.guidance=nan"), "guidance must be a number from 0 up"),
         (("--set", "request.scores.aesthetic=6"), "scores.aesthetic: this model was not told it"),
