@@ -34,8 +34,9 @@ from curate.drawn.describe import describe
 from curate.drawn.render import render_shot
 from curate.drawn.sample import sample_shot
 from curate.drawn.shot import MOVING_SLOTS, TINY_UNTOLD, tiny_world
-from model.codec.files import save_codec
-from model.codec.pca import PCACodec, fit_pca
+from model.codec.files import load_codec, save_codec
+from model.codec.pca import fit_pca
+from model.codec.units import UnitCodec
 from model.dataset import Sample
 from model.evaluate import Question, attribute_accuracy, drawn_questions
 from model.examples import MemoryData
@@ -46,7 +47,7 @@ from model.studio import Studio
 from model.text.tiny import TinyTextEncoder
 from model.text.vocabulary import learn_vocabulary
 from model.train import Trainer
-from model.train_config import TrainConfig, completed, tiny
+from model.train_config import DataConfig, TrainConfig, completed, tiny
 
 FPS = 8.0
 SIZES = ((32, 32), (24, 40), (40, 24), (32, 48))
@@ -70,7 +71,12 @@ def draw_clips(num: int, seed: int) -> list[tuple[np.ndarray, str]]:
     return clips
 
 
-def encode_clips(clips: Sequence[tuple[np.ndarray, str]], codec: PCACodec) -> MemoryData:
+def fit_codec(clips: Sequence[tuple[np.ndarray, str]], config: DataConfig) -> UnitCodec:
+    videos = [to_video(frames) for frames, _ in clips[:1000]]
+    return fit_pca(videos, stride=config.linear_stride, z_dim=config.linear_z_dim, balance=config.linear_balance)
+
+
+def encode_clips(clips: Sequence[tuple[np.ndarray, str]], codec: UnitCodec) -> MemoryData:
     samples = []
     for index, (frames, caption) in enumerate(clips):
         height, width = frames.shape[1:3]
@@ -97,6 +103,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="a number of steps instead of minutes")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--clips", type=int, default=8000)
+    parser.add_argument("--codec", type=Path, help="a run of train-codec instead of the linear codec")
     parser.add_argument("--prompts", type=int, default=256)
     parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="KEY=VALUE")
     parser.add_argument("--sampling", action="append", default=[], metavar="KEY=VALUE")
@@ -111,9 +118,8 @@ def main() -> None:
 
     began = time.process_time()
     clips = draw_clips(arguments.clips, seed=0)
-    videos = [to_video(frames) for frames, _ in clips[:1000]]
-    linear = config.data
-    codec = fit_pca(videos, stride=linear.linear_stride, z_dim=linear.linear_z_dim, balance=linear.linear_balance)
+    codec = fit_codec(clips, config.data) if arguments.codec is None else load_codec(arguments.codec)
+    assert isinstance(codec, UnitCodec)
     data = encode_clips(clips, codec)
     held_back = max(len(data) // 50, 16)
     print(f"drew and encoded {len(data)} clips in {time.process_time() - began:.0f} CPU-s", flush=True)
@@ -127,7 +133,7 @@ class LearningRun:
     """One seed, in a run folder of its own."""
 
     def __init__(
-        self, config: TrainConfig, data: MemoryData, held_back: int, codec: PCACodec, sampling: SampleConfig, out: Path
+        self, config: TrainConfig, data: MemoryData, held_back: int, codec: UnitCodec, sampling: SampleConfig, out: Path
     ) -> None:
         self.config, self.data, self.held_back = config, data, held_back
         self.codec, self.sampling, self.out = codec, sampling, out

@@ -62,6 +62,9 @@ class CodecTrainConfig:
     """Weight of the squared error of differences between neighbouring pixels, beside that of the pixels."""
     kl_weight: float = 1e-6
     """Weight of the pull of latents towards a standard normal distribution."""
+    latent_noise: float = 0.5
+    """Most noise, in deviations of all latents, that the decoder learns to see through; each clip gets from none to
+    this. It makes room for what a sampler gets wrong, and gives the most variance to what matters most."""
     per_channel: bool = False
     """Whether latents are normalised channel by channel, and not by one deviation for all."""
     save_every_steps: int = 500
@@ -74,6 +77,8 @@ class CodecTrainConfig:
     def __post_init__(self) -> None:
         if self.steps < 1 or self.save_every_steps < 1 or self.warmup_steps < 0:
             raise ValueError("steps and save_every_steps must be at least 1, warmup_steps at least 0")
+        if not self.latent_noise >= 0 or not math.isfinite(self.latent_noise):
+            raise ValueError(f"latent_noise is a share of the latents' deviation, from 0 up, got {self.latent_noise}")
         if not 0 <= self.cooldown_share <= 1:
             raise ValueError(f"cooldown_share is a share of the steps, from 0 to 1, got {self.cooldown_share}")
 
@@ -196,12 +201,13 @@ def _train(
         video = bank.batch(step).to(device)
         with autocast(config.precision, device):
             mean, logvar, _ = codec.latent(video)
-            noise = generator(config.seed, "codec noise", step).standard_normal(tuple(mean.shape), np.float32)
-            found, _ = codec.reconstruct(mean + (0.5 * logvar).exp() * torch.from_numpy(noise).to(device))
-        mean, logvar, found = mean.float(), logvar.float(), found.float()
+            found, _ = codec.reconstruct(_noisy(mean, logvar, config, step))
+        found = found.float()
+        loss = reconstruction_loss(found, video, config.edge_weight)
+        mean, logvar = mean.float(), logvar.float()
         # Kingma and Welling 2013, appendix B.
         kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
-        loss = reconstruction_loss(found, video, config.edge_weight) + config.kl_weight * kl
+        loss = loss + config.kl_weight * kl
         codec.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(codec.parameters(), 1.0)
@@ -216,6 +222,16 @@ def _train(
         if (step + 1) % config.save_every_steps == 0 or step + 1 == config.steps:
             _save(out, step + 1, optimizers, named)
     return codec.eval().requires_grad_(False)
+
+
+def _noisy(mean: Tensor, logvar: Tensor, config: CodecTrainConfig, step: int) -> Tensor:
+    """A draw of the latents, with noise of a strength of its own for each clip."""
+    random = generator(config.seed, "codec noise", step)
+    strength = torch.from_numpy(random.random((len(mean), 1, 1, 1, 1), np.float32)) * config.latent_noise
+    noise = torch.from_numpy(random.standard_normal(tuple(mean.shape), np.float32)).to(mean.device)
+    # In shares of the deviation as it is: making all latents larger must not help against it.
+    variance = (strength.to(mean.device) * mean.square().mean().sqrt()) ** 2
+    return mean + (variance + logvar.exp()).sqrt() * noise
 
 
 def _linear(bank: FrameBank, config: CodecTrainConfig, out: Path) -> PCACodec:

@@ -6,8 +6,10 @@
       └──▶ blocks ─▶ up ─▶ ... ─▶ blocks ─▶ head ───▶ + ──▶ video
 
 The linear maps are the principal components of the footage and both heads start at zero, so before its first step the
-codec is `PCACodec` but for rounding and the easing of slots, and all that it learns is what that floor misses. Images
-are videos of one frame: one path, no special case. Inside, tensors are `[B, T, H, W, C]`.
+codec is `PCACodec` but for rounding and the easing of slots, and all that it learns is what that floor misses. It
+learns under noise on its latents (`codec_train.py`), so what matters most to the picture gets the most variance, as in
+principal components, and a transformer learns it first. Images are videos of one frame: one path, no special case.
+Inside, tensors are `[B, T, H, W, C]`.
 """
 
 from __future__ import annotations
@@ -93,11 +95,11 @@ class CausalVAE(UnitCodec):
 
     @torch.no_grad()
     def start_from(self, pca: PCACodec) -> None:
-        """Take over the principal components, scaled so that latents are about 1."""
+        """Take over the principal components, and the scales of its channels, so that latents are about 1."""
         if (pca.stride, pca.z_dim) != (self.stride, self.z_dim):
             raise ValueError(f"a linear codec of {pca.stride} x {pca.z_dim} cannot start {self.stride} x {self.z_dim}")
-        scale = pca.latent_std[0]
-        self.to_latent.weight.copy_(pca.components / scale)
+        scale = pca.latent_std
+        self.to_latent.weight.copy_(pca.components / scale[:, None])
         self.to_latent.bias.copy_(-pca.components @ pca.center / scale)
         self.to_patch.weight.copy_(pca.components.T * scale)
         self.to_patch.bias.copy_(pca.center)

@@ -1,6 +1,7 @@
 """Training of a codec: mixed batches by step alone, resumable to the bit, better than the linear floor."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from curate.counter_random import generator
 from curate.errors import ConfigError, DatasetError, VideoError
 from model.codec.files import load_codec
 from model.codec.vae import VAEConfig
-from model.codec_train import CodecTrainConfig, measure, reconstruction_loss, train_codec
+from model.codec_train import CodecTrainConfig, _noisy, measure, reconstruction_loss, train_codec
 from model.frame_bank import BatchConfig, FrameBank
 
 STRIDE = (4, 8, 8)
@@ -106,9 +107,22 @@ def test_a_run_that_was_killed_ends_with_the_same_bits(tmp_path):
     assert again == json.loads((tmp_path / "cut" / "codec.json").read_text())
 
 
-def test_a_folder_of_another_run_is_not_touched(tmp_path):
-    from dataclasses import replace
+def test_noise_on_latents_goes_with_their_size_and_differs_from_clip_to_clip():
+    logvar = torch.full((64, 4, 2, 6, 6), -100.0)
+    mean = torch.full_like(logvar, 10.0)
+    noise = _noisy(mean, logvar, TINY, step=3) - mean
+    strengths = noise.flatten(1).std(1) / 10
+    assert strengths.max() < TINY.latent_noise * 1.15
+    assert strengths.max() > 4 * strengths.min()
+    assert torch.allclose(_noisy(100 * mean, logvar, TINY, step=3), 100 * (mean + noise), atol=0.01)
+    still = replace(TINY, latent_noise=0.0)
+    assert torch.equal(_noisy(mean, logvar, still, step=3), mean)
+    assert (_noisy(mean, torch.zeros_like(logvar), still, step=3) - mean).std() == pytest.approx(1, rel=0.05)
+    with pytest.raises(ValueError, match="latent_noise is a share of the latents' deviation"):
+        replace(TINY, latent_noise=-0.1)
 
+
+def test_a_folder_of_another_run_is_not_touched(tmp_path):
     train_codec(squares(4), squares(2, seed=1), replace(TINY, kind="pca"), tmp_path)
     before = (tmp_path / "codec.safetensors").read_bytes()
     with pytest.raises(ConfigError, match="other settings"):
@@ -117,8 +131,6 @@ def test_a_folder_of_another_run_is_not_touched(tmp_path):
 
 
 def test_the_trained_codec_beats_the_linear_one_of_equal_latent_size(tmp_path):
-    from dataclasses import replace
-
     vae = VAEConfig(stride=STRIDE, z_dim=2, width=16, blocks=1, decoder_blocks=1)
     batches = replace(TINY.batches, batch_pixels=8 * 5 * 16 * 16)
     config = replace(
@@ -154,7 +166,5 @@ def test_measuring_needs_footage(tmp_path):
 
 
 def load_codec_of(folder):
-    from dataclasses import replace
-
     train_codec(squares(4), squares(2, seed=1), replace(TINY, kind="pca"), folder)
     return load_codec(folder)
