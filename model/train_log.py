@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ from curate.config import nearest
 from curate.errors import ConfigError
 
 SINKS = ("tensorboard", "wandb")
+_POLL_S = 0.5
 
 
 class TrainLog:
@@ -43,11 +47,44 @@ class TrainLog:
 
 def read_log(out: Path) -> list[dict[str, Any]]:
     """All records of a run, oldest first; a last line that was cut off by a crash is left out."""
+    return _parsed((out / "train.jsonl").read_bytes())
+
+
+@contextmanager
+def followed(out: Path, report: Callable[[dict[str, Any]], None]) -> Iterator[None]:
+    """While this lasts, call `report` with each record that other processes add to the log, from a thread."""
+    file, ended = out / "train.jsonl", threading.Event()
+    place = file.stat().st_size if file.exists() else 0
+
+    def pass_on() -> None:
+        nonlocal place
+        is_last = False
+        while not is_last:
+            is_last = ended.wait(_POLL_S)
+            if not file.exists():
+                continue
+            with file.open("rb") as opened:
+                opened.seek(place)
+                whole, newline, _ = opened.read().rpartition(b"\n")
+            place += len(whole + newline)
+            for record in _parsed(whole):
+                report(record)
+
+    thread = threading.Thread(target=pass_on, name="training log", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _parsed(lines: bytes) -> list[dict[str, Any]]:
     records = []
-    for line in (out / "train.jsonl").read_text(encoding="utf-8").splitlines():
+    for line in lines.splitlines():
         try:
             records.append(json.loads(line))
-        except ValueError:
+        except ValueError:  # cut off by a crash
             continue
     return records
 

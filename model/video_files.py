@@ -63,8 +63,10 @@ def write_pictures(path: Path, pieces: Iterable[np.ndarray], *, fps: float) -> t
     path.parent.mkdir(parents=True, exist_ok=True)
     watched = _Watched(pieces)
     if suffix in VIDEO_SUFFIXES:
-        from curate.video_write import Encoding, write_video
-
+        try:
+            from curate.video_write import Encoding, write_video
+        except ModuleNotFoundError as error:
+            raise UsageError(f"{path}: {error}, which videos are written with; install it, or ask for .gif") from None
         codec = "vp9" if suffix == ".webm" else "h264"
         encoding = Encoding(codec=codec, pixel_format="yuv420p")
         write_video(path, _even(watched), fps=Fraction(fps).limit_denominator(1001), encoding=encoding)

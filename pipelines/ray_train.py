@@ -6,6 +6,7 @@ A run with another number of processes goes on with the same samples, so an elas
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from curate.config import build, to_tree
 from model.parallel import World
 from model.run import open_parts, train
 from model.train_config import TrainConfig
-from model.train_log import read_log
+from model.train_log import followed, read_log
 from pipelines.ray_launch import LaunchConfig, own_device, train_on_ray
 
 
@@ -28,7 +29,8 @@ def launch(
         return train(source, out, config, report=report)
     open_parts(source, out, config, world=World.alone())
     settings = {"source": str(source), "out": str(out.resolve()), "config": to_tree(config)}
-    train_on_ray(_train_loop, settings, out, launch_config)
+    with nullcontext() if report is None else followed(out, report):
+        train_on_ray(_train_loop, settings, out, launch_config)
     return read_log(out)[-1]
 
 

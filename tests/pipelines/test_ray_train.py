@@ -41,7 +41,9 @@ def dataset(tmp_path_factory):
 @pytest.mark.ray
 def test_two_processes_train_what_one_trains(dataset, tmp_path):
     launch(dataset.uri, tmp_path / "one", CONFIG, LaunchConfig(), report=None)
-    record = launch(dataset.uri, tmp_path / "two", CONFIG, LaunchConfig(workers=2, gpu=False), report=None)
+    told = []
+    record = launch(dataset.uri, tmp_path / "two", CONFIG, LaunchConfig(workers=2, gpu=False), report=told.append)
+    assert told == read_log(tmp_path / "two")
     assert record["step"] == 3
     logs = [[r["loss"] for r in read_log(tmp_path / name) if r["event"] == "step"] for name in ("one", "two")]
     assert logs[0] == pytest.approx(logs[1], rel=1e-4)
