@@ -202,12 +202,10 @@ def _train(
         with autocast(config.precision, device):
             mean, logvar, _ = codec.latent(video)
             found, _ = codec.reconstruct(_noisy(mean, logvar, config, step))
-        found = found.float()
-        loss = reconstruction_loss(found, video, config.edge_weight)
-        mean, logvar = mean.float(), logvar.float()
+        mean, logvar, found = mean.float(), logvar.float(), found.float()
         # Kingma and Welling 2013, appendix B.
         kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
-        loss = loss + config.kl_weight * kl
+        loss = reconstruction_loss(found, video, config.edge_weight) + config.kl_weight * kl
         codec.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(codec.parameters(), 1.0)
