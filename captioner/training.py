@@ -3,7 +3,7 @@
     batch -> CaptionLoss -> AdamW     until the stage's steps are done
     RUN                               the finished captioner, for `coca:RUN` and VideoCoCa.from_pretrained
     RUN/training/config.toml          what is trained; another configuration needs another folder
-    RUN/training/state.pt             the stage in work: weights, optimizer, step
+    RUN/training/state.safetensors    the stage in work: weights, moments of the optimizer, step
     RUN/training/stages/NAME          the captioner after that stage
     RUN/training/log.jsonl            losses, and captions that it wrote on the way
 
@@ -26,6 +26,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -275,23 +277,34 @@ class _Run:
         return build_model(self.config.model, tokenizer)
 
     def _resume(self, name: str, model: VideoCoCa, optimizer: torch.optim.Optimizer) -> int:
-        path = self.out / "state.pt"
-        state = torch.load(path, weights_only=True, map_location=self.device) if path.is_file() else None
-        if state is None or state["stage"] != name:
+        if not self._state_file.is_file():
             return 0
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        return state["step"]
+        with safe_open(self._state_file, "pt", device=str(self.device)) as file:
+            metadata, tensors = file.metadata(), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        if metadata["stage"] != name:
+            return 0
+        model.load_state_dict({key: tensors[f"weight/{key}"] for key in model.state_dict()})
+        for key, parameter in model.named_parameters():
+            moments = {moment: tensors.get(f"{moment}/{key}") for moment in ("step", "exp_avg", "exp_avg_sq")}
+            optimizer.state[parameter] = {moment: value for moment, value in moments.items() if value is not None}
+        return int(metadata["step"])
 
     # Keeping and showing
+
+    @property
+    def _state_file(self) -> Path:
+        return self.out / "state.safetensors"
 
     def _folder(self, name: str) -> Path:
         return stage_folder(self.out.parent, name)
 
     def _save_state(self, name: str, model: VideoCoCa, optimizer: torch.optim.Optimizer, step: int) -> None:
         if _rank() == 0:
-            state = {"stage": name, "step": step, "model": model.state_dict(), "optimizer": optimizer.state_dict()}
-            _replace(self.out / "state.pt", lambda partial: torch.save(state, partial))
+            tensors = {f"weight/{key}": weight.contiguous() for key, weight in model.state_dict().items()}
+            for key, parameter in model.named_parameters():
+                tensors |= {f"{moment}/{key}": value for moment, value in optimizer.state[parameter].items()}
+            metadata = {"stage": name, "step": str(step)}
+            _replace(self._state_file, lambda partial: save_file(tensors, partial, metadata))
 
     def _finish(self, name: str, model: VideoCoCa) -> None:
         if _rank() == 0:
@@ -300,7 +313,7 @@ class _Run:
             shutil.rmtree(partial, ignore_errors=True)
             model.save_pretrained(partial)
             partial.rename(folder)
-            (self.out / "state.pt").unlink(missing_ok=True)
+            self._state_file.unlink(missing_ok=True)
         if dist.is_initialized():
             dist.barrier()
 

@@ -57,7 +57,7 @@ def test_two_processes_end_with_the_same_weights_and_one_captioner(small_ray, tm
     stored = dict(VideoCoCa.from_pretrained(out).named_parameters())
     assert all(torch.equal(stored[name], first[name]) for name in stored)
     assert len((out / "training" / "log.jsonl").read_text().splitlines()) == 3  # one rank writes
-    assert not (out / "training" / "state.pt").exists()
+    assert not (out / "training" / "state.safetensors").exists()
 
 
 @pytest.mark.parametrize(
