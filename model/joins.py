@@ -1,4 +1,4 @@
-"""Where pictures that were made apart meet: slots of a linear codec, and what was made and what was given."""
+"""Where pictures that were made apart meet: slots of a linear codec, what was made and what was given, a loop's ends."""
 
 from __future__ import annotations
 
@@ -23,6 +23,27 @@ def eased(frames: Tensor, before: Tensor, *, most: float = math.inf) -> Tensor:
     weights = 1 - torch.arange(1, over + 1, dtype=frames.dtype, device=frames.device) / (over + 1)
     moved = frames[..., :over, :, :] + weights[:, None, None] * missed.clamp(-most, most)
     return torch.cat([moved, frames[..., over:, :, :]], dim=-3)
+
+
+def closed(frames: Tensor, *, slot: int, most: float) -> Tensor:
+    """Frames `[..., T, H, W]` of a loop in slots of `slot` frames, each of which goes over into the next, the last into
+    the first, as frames within them do.
+
+    What a join misses of that, by the movement before and after it, is taken up by halves: from each end of a slot to
+    its middle and on to the other end. Values that miss more than `most` have changed, and stay. Slots of one frame
+    stay as they are.
+    """
+    if slot < 2:
+        return frames
+    slots = frames.unflatten(-3, (-1, slot))  # [..., S, slot, H, W]
+    before = slots.roll(1, dims=-4)
+    first, last = slots[..., 0, :, :], before[..., -1, :, :]
+    ahead = (last - before[..., -2, :, :] + slots[..., 1, :, :] - first) / 2
+    missed = last + ahead - first  # [..., S, H, W], before each slot
+    missed = torch.where(missed.abs() <= most, missed, 0.0)[..., None, :, :]
+    weights = torch.linspace(0.5, 0.0, slot, dtype=frames.dtype, device=frames.device)[:, None, None]
+    moved = slots + weights * missed - weights.flip(0) * missed.roll(-1, dims=-4)
+    return moved.flatten(-4, -3)
 
 
 def joined(made: np.ndarray, *, before: np.ndarray | None, after: np.ndarray | None, over: int) -> np.ndarray:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.joins import eased, joined
+from model.joins import closed, eased, joined
 
 
 def line(start: float, step: float, frames: int) -> torch.Tensor:
@@ -42,3 +42,21 @@ def test_made_frames_lead_from_what_was_given_to_what_was_given(before, after):
     row = [*([100] if before else []), *result[:, 0, 0, 0], *([90] if after else [])]
     assert np.abs(np.diff(row)).max() <= 8  # at once it would be 30 and 40
     assert (result[4:8] == 130).all()
+
+
+def test_slots_of_a_loop_go_over_into_each_other_and_the_last_into_the_first():
+    slots = [line(start, 0.01, 8) for start in (0.0, 0.1, 0.05)]
+    before, after = (
+        video[0, :, 0, 0].diff(prepend=video[0, -1:, 0, 0])
+        for video in (torch.cat(slots, 1), closed(torch.cat(slots, 1), slot=8, most=1.0))
+    )
+    assert torch.allclose(before[[0, 8, 16]], torch.tensor([-0.12, 0.03, -0.12]))
+    assert torch.allclose(after[[0, 8, 16]], torch.tensor(0.01), atol=1e-6)
+    assert after.abs().max() < 0.03
+    assert torch.allclose(after.sum(), torch.tensor(0.0), atol=1e-6)
+
+
+def test_a_loop_that_jumps_keeps_its_jump_and_slots_of_one_frame_stay_as_they_are():
+    jumps = torch.cat([line(0.0, 0.0, 4), line(1.0, 0.0, 4)], dim=1)
+    assert torch.equal(closed(jumps, slot=4, most=0.5), jumps)
+    assert torch.equal(closed(jumps, slot=1, most=2.0), jumps)
