@@ -1,4 +1,4 @@
-"""Where pictures that were made apart meet: slots of a linear codec, what was made and what was given, a loop's ends."""
+"""Where pictures meet that were made apart: slots of a codec, what was made and what was given, the ends of a loop."""
 
 from __future__ import annotations
 
