@@ -29,9 +29,9 @@ def closed(frames: Tensor, *, slot: int, most: float) -> Tensor:
     """Frames `[..., T, H, W]` of a loop in slots of `slot` frames, each of which goes over into the next, the last into
     the first, as frames within them do.
 
-    What a join misses of that, by the movement before and after it, is taken up by halves: from each end of a slot to
-    its middle and on to the other end. Values that miss more than `most` have changed, and stay. Slots of one frame
-    stay as they are.
+    What a join misses of that, by the movement before and after it, is taken up half by the slot on either side: by its
+    frame at the join, and less by each further away. Values that miss more than `most` have changed, and stay. Slots of
+    one frame stay as they are.
     """
     if slot < 2:
         return frames
