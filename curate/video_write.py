@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from threading import get_native_id
 
 import av
 import numpy as np
@@ -29,6 +30,7 @@ SAME_BYTES = {"fflags": "bitexact"}
 """For what is written: no random ids and no dates in the file, so that the same pictures give the same bytes."""
 
 _QUIET_OPTIONS = {"libx265": {"x265-params": "log-level=error"}}  # it speaks past FFmpeg's own log
+_THREADS = Path("/proc/self/task")  # of this process, on Linux
 _BT601 = 6
 _CRF_DEFAULTS = {"libx264": "18", "libx265": "20", "libsvtav1": "28", "libaom-av1": "28", "libvpx-vp9": "28"}
 
@@ -93,6 +95,26 @@ def write_video(
     return count
 
 
+@contextmanager
+def _usual_priority() -> Iterator[None]:
+    """Undo what SVT-AV1 does as root: it puts its threads and the caller before all others of the machine, in
+    real time, and every process that is started later inherits that.
+    """
+    if not _THREADS.is_dir():
+        yield
+        return
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    others = _threads() - {get_native_id()}
+    yield
+    for thread in _threads() - others:
+        with suppress(OSError):  # it has ended
+            os.sched_setscheduler(thread, policy, parameters)
+
+
+def _threads() -> set[int]:
+    return {int(task.name) for task in _THREADS.iterdir()}
+
+
 def _encode(container, pictures, pts, fps, time_base, encoding) -> int:  # type: ignore[no-untyped-def]
     name = encoding.encoder()
     if name == "libsvtav1":
@@ -115,6 +137,8 @@ def _encode(container, pictures, pts, fps, time_base, encoding) -> int:  # type:
                 stream.codec_context.colorspace = _BT601
             stream.codec_context.time_base = time_base
             stream.codec_context.thread_count = 1
+            with _usual_priority():
+                stream.codec_context.open()
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture[:height, :width]), format="rgb24")
         frame.time_base = time_base
         frame.pts = count - 1 if pts is None else next(pts)
