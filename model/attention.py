@@ -12,7 +12,7 @@ N query tokens, M key tokens, S segments, A heads, E channels of a head.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import groupby
@@ -29,12 +29,11 @@ Backend = Literal["grouped", "varlen", "flex", "dense"]
 class _Run:
     """Neighbouring segments with equally many queries. Keys are padded to the longest, where they differ."""
 
-    queries: slice
-    keys: slice
     size: int
-    num_queries: int
-    num_keys: int
-    key_index: Tensor | None  # [size * num_keys], only when lengths of keys differ
+    num_queries: int  # of each segment
+    num_keys: int  # of each segment, with padding
+    all_keys: int  # of all of them, without
+    key_index: Tensor | None  # [size * num_keys] among those, only when lengths of keys differ
     mask: Tensor | None  # [size, 1, 1, num_keys]
 
 
@@ -124,17 +123,20 @@ def attend(query: Tensor, key: Tensor, value: Tensor, ragged: Ragged) -> Tensor:
 
 @torch.compiler.disable  # loops over lengths that differ from batch to batch
 def _attend_grouped(query: Tensor, key: Tensor, value: Tensor, ragged: Ragged) -> Tensor:
+    # Split, not sliced: the gradient of each slice would be as large as the whole.
+    queries = query.split([run.size * run.num_queries for run in ragged.runs])
+    keys, values = (tokens.split([run.all_keys for run in ragged.runs]) for tokens in (key, value))
     outputs = []
-    for run in ragged.runs:
-        q = query[run.queries].unflatten(0, (run.size, run.num_queries)).transpose(1, 2)
-        k, v = (_keys_of(run, tokens) for tokens in (key, value))
+    for run, some, *keys_values in zip(ragged.runs, queries, keys, values, strict=True):
+        q = some.unflatten(0, (run.size, run.num_queries)).transpose(1, 2)
+        k, v = (_keys_of(run, tokens) for tokens in keys_values)
         attended = F.scaled_dot_product_attention(q, k, v, attn_mask=run.mask)
         outputs.append(attended.transpose(1, 2).flatten(0, 1))
     return torch.cat(outputs)
 
 
 def _keys_of(run: _Run, tokens: Tensor) -> Tensor:
-    chosen = tokens[run.keys] if run.key_index is None else tokens.index_select(0, run.key_index)
+    chosen = tokens if run.key_index is None else tokens.index_select(0, run.key_index)
     return chosen.unflatten(0, (run.size, run.num_keys)).transpose(1, 2)
 
 
@@ -169,33 +171,19 @@ def _attend_dense(query: Tensor, key: Tensor, value: Tensor, ragged: Ragged) -> 
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(0, 1)
 
 
-def _runs(queries: Sequence[int], keys: Sequence[int], device: torch.device) -> list[_Run]:
-    runs, first_query, first_key = [], 0, 0
+def _runs(queries: Sequence[int], keys: Sequence[int], device: torch.device) -> Iterator[_Run]:
     for num_queries, members in groupby(zip(queries, keys, strict=True), key=lambda pair: pair[0]):
         lengths = [num_keys for _, num_keys in members]
-        size, longest, total = len(lengths), max(lengths), sum(lengths)
+        longest = max(lengths)
         key_index = mask = None
         if min(lengths) != longest:
             lengths_on_device = torch.tensor(lengths, device=device)
-            starts = lengths_on_device.cumsum(0) - lengths_on_device + first_key
+            starts = lengths_on_device.cumsum(0) - lengths_on_device
             column = torch.arange(longest, device=device)
             valid = column < lengths_on_device[:, None]
             key_index = torch.where(valid, starts[:, None] + column, starts[:, None]).flatten()
             mask = valid[:, None, None, :]
-        runs.append(
-            _Run(
-                queries=slice(first_query, first_query + size * num_queries),
-                keys=slice(first_key, first_key + total),
-                size=size,
-                num_queries=num_queries,
-                num_keys=longest,
-                key_index=key_index,
-                mask=mask,
-            )
-        )
-        first_query += size * num_queries
-        first_key += total
-    return runs
+        yield _Run(len(lengths), num_queries, longest, sum(lengths), key_index, mask)
 
 
 def _round_up(length: int) -> int:

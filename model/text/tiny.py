@@ -1,13 +1,12 @@
 """The built-in text encoder: a small transformer over words and bytes, trained together with the video model.
 
-All texts of a call are packed into one row of tokens; only attention looks at one text at a time, by groups of equal
-length. So there is no padding, no mask, and no text that changes another's states.
-Letters: M tokens of all texts, D width, G texts of one length L.
+All texts of a call are packed into one row of tokens, the longest first; only attention looks at one text at a time. So
+there is no padding, no mask, and no text that changes another's states.
+Letters: M tokens of all texts, D width.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from model.attention import Ragged, attend
 from model.tensor_hash import hash_tensors
 from model.text.base import check_length
 from model.text.vocabulary import Vocabulary
@@ -61,17 +61,19 @@ class TinyTextEncoder(nn.Module):
         ids = [self.vocabulary.encode(text) for text in texts]
         for text, row in zip(texts, ids, strict=True):
             check_length(text, len(row), self.config.max_tokens)
-        lengths = [len(row) for row in ids]
-        tokens = torch.tensor([token for row in ids for token in row], device=self.embedding.weight.device)
-        return list(self(tokens, lengths).split(lengths))
+        order = sorted(range(len(ids)), key=lambda index: -len(ids[index]))  # equal lengths are attended to in one call
+        lengths = [len(ids[index]) for index in order]
+        tokens = torch.tensor([token for index in order for token in ids[index]], device=self.embedding.weight.device)
+        states = dict(zip(order, self(tokens, lengths).split(lengths), strict=True))
+        return [states[index] for index in range(len(ids))]
 
     def forward(self, tokens: Tensor, lengths: list[int]) -> Tensor:
         """States `[M, D]` of packed token ids `[M]`, of texts of the given lengths one after another."""
         places = torch.cat([torch.arange(length, device=tokens.device) for length in lengths])
         x = self.embedding(tokens) + _waves(places, self.dim)  # [M, D]
-        groups = _groups(lengths, tokens.device)
+        texts = Ragged(tuple(lengths), tuple(lengths), "grouped", tokens.device)
         for block in self.blocks:
-            x = block(x, groups)
+            x = block(x, texts)
         return self.norm(x)
 
     def fingerprint(self) -> str:
@@ -99,28 +101,10 @@ class _Block(nn.Module):
         self.up = nn.Linear(dim, 4 * dim)
         self.down = nn.Linear(4 * dim, dim)
 
-    def forward(self, x: Tensor, groups: list[Tensor]) -> Tensor:
-        qkv = self.qkv(self.norm_in(x)).unflatten(-1, (3, self.heads, -1))  # [M, 3, heads, D / heads]
-        seen = qkv.new_empty(x.shape)  # of half precision, where that is asked for
-        for group in groups:  # [G, L] places in the row of tokens
-            q, k, v = qkv[group].movedim(2, 0).transpose(2, 3)  # each [G, heads, L, D / heads]
-            mixed = F.scaled_dot_product_attention(q, k, v)
-            seen = seen.index_copy(0, group.flatten(), mixed.transpose(1, 2).flatten(2).flatten(0, 1))
-        x = x + self.out(seen)
+    def forward(self, x: Tensor, texts: Ragged) -> Tensor:
+        q, k, v = self.qkv(self.norm_in(x)).unflatten(-1, (3, self.heads, -1)).unbind(1)  # each [M, heads, D / heads]
+        x = x + self.out(attend(q, k, v, texts).flatten(1))
         return x + self.down(F.gelu(self.up(self.norm_mid(x)), approximate="tanh"))
-
-
-def _groups(lengths: list[int], device: torch.device) -> list[Tensor]:
-    """For each distinct length L, the places of its texts' tokens `[G, L]`."""
-    starts: dict[int, list[int]] = defaultdict(list)
-    start = 0
-    for length in lengths:
-        starts[length].append(start)
-        start += length
-    return [
-        torch.tensor(rows, device=device)[:, None] + torch.arange(length, device=device)
-        for length, rows in sorted(starts.items())
-    ]
 
 
 def _waves(places: Tensor, dim: int) -> Tensor:
