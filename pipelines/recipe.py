@@ -12,7 +12,7 @@
 | caption  | captions alt, short and descriptive           | 1 min     | original texts are noisy and say little      |
 | expander | model/expander/                               | 1 min     | users write five words, captions have forty  |
 | encode   | codec/, latents                               | 20 s      | the model works on latents, made once        |
-| train    | model/                                        | 3 min     | 95 % descriptive captions, 5 % original ones |
+| train    | model/                                        | 1 min     | 95 % descriptive captions, 5 % original ones |
 | sample   | model/samples/                                | 20 s      | text, image, extend, loop, connect           |
 | evaluate | evaluation.json                               | 30 s      | facts read back, against truth and chance    |
 | report   | report.html, model/report.html                | 10 s      | to be looked at                              |
@@ -27,12 +27,12 @@ import json
 import shlex
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from curate.config import fingerprint, load_toml, to_toml
+from curate.config import fingerprint, load_toml, to_toml, to_tree
 from curate.drawn.shot import TINY_UNTOLD, tiny_world
 from curate.errors import CaptionerError, UsageError
 from curate.tables import Dataset
@@ -222,14 +222,14 @@ def expander(recipe: Recipe) -> None:
     folder = recipe.model / "expander"
     if is_expander(folder):
         return
-    _show("captioner", "train", recipe.dataset.uri, "--expander", "--out", str(folder))
+    settings = ExpanderTraining(steps=recipe.config.expander_steps, seed=recipe.config.seed)
+    sets = _sets(settings, ExpanderTraining())
+    _show("captioner", "train", recipe.dataset.uri, "--expander", "--out", str(folder), *sets)
     source = DatasetSource(recipe.dataset, FrameConfig(), folder=recipe.out / "captioner")
     if not {"short", "descriptive"} <= source.kinds:
         _say("  too few captions were accepted: prompts will be taken as they are")
         return
-    train_expander(
-        ExpanderTraining(steps=recipe.config.expander_steps, seed=recipe.config.seed), source, folder, say=_say
-    )
+    train_expander(settings, source, folder, say=_say)
 
 
 def encode(recipe: Recipe) -> None:
@@ -247,15 +247,13 @@ def encode(recipe: Recipe) -> None:
     if not (codec / FILE_NAME).exists():
         linear = PRESETS[recipe.config.model]().data
         vae = VAEConfig(stride=linear.linear_stride, z_dim=linear.linear_z_dim)
-        _show(
-            "train-codec", recipe.dataset.uri, "--out", str(codec), "--linear",
-            "--set", f"vae.stride={list(vae.stride)}", "--set", f"vae.z_dim={vae.z_dim}",
-        )  # fmt: skip
-        config = replace(codec_preset("tiny"), kind="pca", vae=vae, windows=windows, seed=recipe.config.seed)
+        linear_codec = replace(codec_preset("tiny"), kind="pca")
+        config = replace(linear_codec, vae=vae, windows=windows, seed=recipe.config.seed)
+        _show("train-codec", recipe.dataset.uri, "--out", str(codec), "--linear", *_sets(config, linear_codec))
         footage, held_out = read_footage(recipe.dataset, windows, vae.stride)
         run_training(footage, held_out, config, codec)
-    _show("encode", recipe.dataset.uri, "--codec", str(codec))
-    settings = EncodeConfig(windows=windows)
+    settings, usual = EncodeConfig(windows=windows), EncodeConfig(windows=PRESETS["tiny"]().data.windows)
+    _show("encode", recipe.dataset.uri, "--codec", str(codec), *_sets(settings, usual, "encode."))
     with recorded_run(recipe.dataset, "encode", to_toml(settings)) as run:
         encode_latents(recipe.dataset, codec, settings, run, recipe.engine)
     recipe.engine.close()  # training wants the cores
@@ -273,16 +271,18 @@ def train(recipe: Recipe) -> None:
 
     preset, steps = PRESETS[recipe.config.model](), recipe.config.model_steps
     slower = 2 if recipe.start_from else 1  # what was learned before is not to be lost
+    data = replace(preset.data, codec=str(recipe.codec))
+    usual = replace(preset, steps=steps, start_from=recipe.start_from, data=data)
     config = replace(
-        preset,
-        data=replace(preset.data, codec=str(recipe.codec), windows=_windows(recipe.config)),
+        usual,
+        data=replace(data, windows=_windows(recipe.config)),
         optim=replace(preset.optim, lr=preset.optim.lr / slower, muon_lr=preset.optim.muon_lr / slower),
-        steps=steps,
         seed=recipe.config.seed,
-        start_from=recipe.start_from,
     )
-    begin = ("--start-from", recipe.start_from) if recipe.start_from else ("--preset", recipe.config.model)
-    _show("train", recipe.dataset.uri, "--out", str(recipe.model), *begin, "--steps", str(steps))
+    begin = ["--preset", recipe.config.model, "--codec", str(recipe.codec)]
+    if recipe.start_from:
+        begin = ["--start-from", recipe.start_from]
+    _show("train", recipe.dataset.uri, "--out", str(recipe.model), *begin, "--steps", str(steps), *_sets(config, usual))
     where = LaunchConfig(address=recipe.config.engine.address)
     with show_training(steps) as report:
         launch(recipe.dataset.uri, recipe.model, config, where, report=report)
@@ -464,6 +464,19 @@ def _size(config: RecipeConfig) -> tuple[int, int]:
 
 def _stored(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def _sets(settings: Any, usual: Any, path: str = "") -> list[str]:
+    """What to tell a command for these settings, where it takes the usual ones by itself."""
+
+    def differing(tree: Mapping[str, Any], other: Mapping[str, Any], path: str) -> Iterator[str]:
+        for key, value in tree.items():
+            if isinstance(value, Mapping):
+                yield from differing(value, other.get(key, {}), f"{path}{key}.")
+            elif value != other.get(key):
+                yield f"{path}{key}={json.dumps(value)}"
+
+    return [word for change in differing(to_tree(settings), to_tree(usual), path) for word in ("--set", change)]
 
 
 def _show(*words: str) -> None:

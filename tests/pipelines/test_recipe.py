@@ -3,11 +3,15 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import pytest
 
 import pipelines.recipe
+from curate.config import build, to_tree, with_overrides
+from model.train_config import TrainConfig, tiny
 from pipelines.cli.app import main
+from pipelines.recipe import _sets
 
 FEW = ("--size", "smoke", "--local", "--set", "footage_s=16")
 
@@ -74,3 +78,12 @@ def _results(folder):
     results = json.loads((folder / "evaluation.json").read_text())
     del results["key"]  # it has paths in it
     return results
+
+
+def test_the_command_that_is_shown_says_every_setting_that_is_not_usual():
+    usual = tiny()
+    data = replace(usual.data, windows=replace(usual.data.windows, fps=12.0, min_frames=5), linear_stride=(4, 8, 8))
+    settings = replace(usual, seed=3, data=data, optim=replace(usual.optim, lr=1e-5))
+    words = _sets(settings, usual)
+    assert words[::2] == ["--set"] * 5
+    assert build(TrainConfig, with_overrides(to_tree(usual), words[1::2])) == settings
