@@ -270,7 +270,7 @@ def train(recipe: Recipe) -> None:
     from pipelines.train import show_training
 
     preset, steps = PRESETS[recipe.config.model](), recipe.config.model_steps
-    slower = 2 if recipe.start_from else 1  # what was learned before is not to be lost
+    slower = 8 if recipe.start_from else 1  # what was learned before is not to be lost: at half the rate, much was
     data = replace(preset.data, codec=str(recipe.codec))
     usual = replace(preset, steps=steps, start_from=recipe.start_from, data=data)
     config = replace(
