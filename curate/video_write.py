@@ -105,10 +105,13 @@ def _usual_priority() -> Iterator[None]:
         return
     policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
     others = _threads() - {get_native_id()}
-    yield
-    for thread in _threads() - others:
-        with suppress(OSError):  # it has ended
-            os.sched_setscheduler(thread, policy, parameters)
+    try:
+        yield
+    finally:
+        for thread in _threads() - others:
+            with suppress(ProcessLookupError):  # it has ended
+                if os.sched_getscheduler(thread) != policy:
+                    os.sched_setscheduler(thread, policy, parameters)
 
 
 def _threads() -> set[int]:

@@ -27,7 +27,7 @@ import json
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -279,10 +279,11 @@ def train(recipe: Recipe) -> None:
         optim=replace(preset.optim, lr=preset.optim.lr / slower, muon_lr=preset.optim.muon_lr / slower),
         seed=recipe.config.seed,
     )
-    begin = ["--preset", recipe.config.model, "--codec", str(recipe.codec)]
-    if recipe.start_from:
-        begin = ["--start-from", recipe.start_from]
-    _show("train", recipe.dataset.uri, "--out", str(recipe.model), *begin, "--steps", str(steps), *_sets(config, usual))
+    begin = ("--start-from", recipe.start_from) if recipe.start_from else ("--codec", str(recipe.codec))
+    _show(
+        "train", recipe.dataset.uri, "--out", str(recipe.model), "--preset", recipe.config.model, *begin,
+        "--steps", str(steps), *_sets(config, usual),
+    )  # fmt: skip
     where = LaunchConfig(address=recipe.config.engine.address)
     with show_training(steps) as report:
         launch(recipe.dataset.uri, recipe.model, config, where, report=report)
@@ -468,15 +469,13 @@ def _stored(path: Path) -> dict[str, Any]:
 
 def _sets(settings: Any, usual: Any, path: str = "") -> list[str]:
     """What to tell a command for these settings, where it takes the usual ones by itself."""
-
-    def differing(tree: Mapping[str, Any], other: Mapping[str, Any], path: str) -> Iterator[str]:
-        for key, value in tree.items():
-            if isinstance(value, Mapping):
-                yield from differing(value, other.get(key, {}), f"{path}{key}.")
-            elif value != other.get(key):
-                yield f"{path}{key}={json.dumps(value)}"
-
-    return [word for change in differing(to_tree(settings), to_tree(usual), path) for word in ("--set", change)]
+    words, others = [], to_tree(usual)
+    for key, value in to_tree(settings).items():
+        if isinstance(value, Mapping):
+            words += _sets(value, others.get(key, {}), f"{path}{key}.")
+        elif value != others.get(key):
+            words += ["--set", f"{path}{key}={json.dumps(value)}"]
+    return words
 
 
 def _show(*words: str) -> None:
